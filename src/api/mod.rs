@@ -1,0 +1,28 @@
+//! The custom resources of `herald.dev`, as the API server stores them.
+//!
+//! These types mirror the wire: strings stay strings, and what a string must
+//! look like is written as a schema or a CEL rule with a message for people,
+//! so that the API server refuses a bad object before anyone acts on it. The
+//! rest of Herald works on the types of [`crate::model`].
+
+mod condition;
+mod webhook;
+
+pub use condition::{ConditionType, DeliveringReason, Reason};
+pub use webhook::{
+    Backoff, ConfigMapKeyRef, Delivery, DeliveryStatus, Failure, Ordering, Payload, SecretKeyRef, SecretRef,
+    Tls, Verification, VerificationAttempts, Webhook, WebhookSpec, WebhookStatus,
+};
+
+/// The API group.
+pub const GROUP: &str = "herald.dev";
+/// The label by which a Secret (or a `ConfigMap`) agrees to be used by webhooks of its namespace.
+pub const CONSENT_LABEL: &str = "herald.dev/allow-webhooks";
+/// The selector of what Herald lists and watches of Secrets.
+pub const CONSENT_SELECTOR: &str = "herald.dev/allow-webhooks=true";
+/// The annotation whose new value starts a verification.
+pub const VERIFY_REQUESTED_AT: &str = "herald.dev/verify-requested-at";
+/// The field manager of what the controller writes.
+pub const CONTROLLER_MANAGER: &str = "herald-controller";
+/// The field manager of what the dispatcher writes.
+pub const DISPATCHER_MANAGER: &str = "herald-dispatcher";

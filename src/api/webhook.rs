@@ -1,0 +1,238 @@
+//! `kind: Webhook`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a platform team asks for.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "herald.dev",
+    version = "v1alpha1",
+    kind = "Webhook",
+    plural = "webhooks",
+    shortname = "wh",
+    namespaced,
+    status = "WebhookStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSpec {
+    /// The name shown to people.
+    pub name: String,
+    /// What the webhook is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where the events go: an absolute https URI.
+    pub uri: String,
+    /// The key of a Secret whose value is sent as the X-API-Key header with every delivery.
+    pub api_key_secret_ref: SecretKeyRef,
+    /// The events that the webhook wants, or "*" alone for every event.
+    pub events: Vec<String>,
+    /// Whether events are sent. A disabled webhook is verified all the same.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// The shape of the body.
+    #[serde(default)]
+    pub payload: Payload,
+    /// The key of a Secret that holds one or two Standard Webhooks signing secrets (whsec_…), separated by white space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_secret_ref: Option<SecretKeyRef>,
+    /// How the endpoint's TLS is checked, and what Herald shows of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// How events are delivered.
+    #[serde(default)]
+    pub delivery: Delivery,
+}
+
+const fn enabled() -> bool {
+    true
+}
+
+/// One key of a Secret in the webhook's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct SecretKeyRef {
+    /// The name of the Secret.
+    pub name: String,
+    /// The key in its data.
+    pub key: String,
+}
+
+/// One key of a `ConfigMap` in the webhook's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigMapKeyRef {
+    /// The name of the `ConfigMap`.
+    pub name: String,
+    /// The key in its data.
+    pub key: String,
+}
+
+/// A Secret of type kubernetes.io/tls in the webhook's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct SecretRef {
+    /// The name of the Secret.
+    pub name: String,
+}
+
+/// `spec.tls`
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// The CA certificates (PEM) that sign the endpoint's certificate, in place of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map_ref: Option<ConfigMapKeyRef>,
+    /// The certificate and key that Herald shows to the endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<SecretRef>,
+}
+
+/// `spec.payload`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Payload {
+    /// The members that Standard Webhooks recommends.
+    #[default]
+    Standard,
+    /// The CloudEvents 1.0 JSON event.
+    CloudEvents,
+}
+
+/// `spec.delivery`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delivery {
+    /// The deadline of one attempt, over everything from name resolution to the last byte: 1s to 30s.
+    pub timeout: String,
+    /// How many times a delivery is tried before it becomes a dead letter: 1 to 20.
+    pub max_attempts: u16,
+    /// The delays between the tries.
+    pub backoff: Backoff,
+    /// The most attempts that run at one time: 1 to 256.
+    pub max_in_flight: u16,
+    /// The most attempts of any kind that start in any sliding second: 1 to 100000. No limit when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_second: Option<u32>,
+    /// PerUser makes a user's next event wait for the end of the one before it.
+    pub ordering: Ordering,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            timeout: "3s".to_owned(),
+            max_attempts: 3,
+            backoff: Backoff::default(),
+            max_in_flight: 16,
+            max_per_second: None,
+            ordering: Ordering::None,
+        }
+    }
+}
+
+/// `spec.delivery.backoff`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Backoff {
+    /// The delay after the first failure; it doubles with each further one.
+    pub initial: String,
+    /// No delay is longer, whatever the endpoint asks for with Retry-After.
+    pub max: String,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { initial: "1s".to_owned(), max: "5m".to_owned() }
+    }
+}
+
+/// `spec.delivery.ordering`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ordering {
+    /// No order is promised.
+    #[default]
+    None,
+    /// A user's events arrive in the order in which they were accepted.
+    PerUser,
+}
+
+/// What Herald found out. The controller and the dispatcher each own their
+/// part of it under a field manager of their own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WebhookStatus {
+    /// The generation that the conditions speak of; -1 until somebody has looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Verified, Reconciling and Stalled of the controller, Delivering of the dispatcher.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The last proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// The tries since the last proof, or since the URI changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<VerificationAttempts>,
+    /// The value of herald.dev/verify-requested-at that was handled last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_verify_request: Option<String>,
+    /// What the dispatcher does with the webhook's events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryStatus>,
+}
+
+/// The proof covers this object, this URI and these TLS settings, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// The UID of the object that was proved.
+    pub uid: String,
+    /// The URI that was proved.
+    pub uri: String,
+    /// The digest of the TLS settings under which it was proved.
+    pub tls_digest: String,
+    /// When it was proved.
+    pub time: Time,
+}
+
+/// Tries that failed, so that a restart goes on where the last process stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationAttempts {
+    /// The URI that was tried.
+    pub uri: String,
+    /// The digest of the TLS settings under which it was tried.
+    pub tls_digest: String,
+    /// How many tries in a row have failed.
+    pub failures: u32,
+    /// When the last one ended.
+    pub last_time: Time,
+    /// Not before this moment comes the next.
+    pub next_time: Time,
+}
+
+/// The dispatcher's part of the status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeliveryStatus {
+    /// Deliveries that are accepted and not yet ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<u64>,
+    /// When the endpoint last took a delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Time>,
+    /// The last attempt that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// When it ended.
+    pub time: Time,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
+}

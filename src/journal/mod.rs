@@ -1,0 +1,257 @@
+//! The journal: the only truth about which event goes where and how far it got.
+//!
+//! ```text
+//! append(batch) ──> durable ──> claim(webhook) ──> Lane::next(n) ──> Lease::settle(outcome)
+//!                                                       ^                  │
+//!                                                       └── Retry, Release ┘
+//! ```
+//!
+//! Two engines stand behind the trait, and nothing else knows which one runs,
+//! so it promises only what both can keep.
+//!
+//! **Guarantees.** What `append` called [`Appended::Stored`] survives the
+//! process and the machine, with all its deliveries; no lease for it is given
+//! before that. A delivery that was not settled as done or dead is leased
+//! again: after a crash, after its lane was lost, or at the time of its retry.
+//!
+//! **Does not promise.** A lease may be given twice. An outcome that was
+//! [`Settled::Ok`] may be forgotten by a crash within
+//! [`OUTCOME_LOSS_WINDOW`]. Counts and listings may be stale.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Event, Ordering, Timestamp, WebhookUid};
+
+/// How long an outcome may take to become durable. A crash repeats the
+/// deliveries whose outcomes it lost.
+pub const OUTCOME_LOSS_WINDOW: Duration = Duration::from_millis(100);
+
+/// An event to store, and the webhooks that it was matched to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Its deliveries; none is fine: the event is then only remembered as a duplicate.
+    pub webhooks: Vec<WebhookUid>,
+}
+
+/// What became of one item of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The event and all its deliveries are durable.
+    Stored,
+    /// So they are already, from an earlier copy of the event, which stands.
+    Duplicate,
+    /// Nothing of the batch was stored, and sending it again at once would not help.
+    Refused(RefusedReason),
+    /// It may be stored or not. Sending it again is safe.
+    Unknown,
+}
+
+/// Why nothing can be stored now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedReason {
+    /// The journal's own limit on bytes or events.
+    #[error("the journal is full")]
+    Full,
+    /// The store failed and is being reopened, or the process is stopping.
+    #[error("the journal is not available")]
+    Unavailable,
+}
+
+/// The store of events and of the state of their deliveries.
+pub trait Journal: Clone + Send + Sync + 'static {
+    /// See [`Lane`].
+    type Lane: Lane;
+
+    /// Stores a batch whole or not at all, and answers for each item in order.
+    fn append(&self, batch: Vec<Append>) -> impl Future<Output = Vec<Appended>> + Send;
+
+    /// Becomes the one who delivers to `webhook`.
+    ///
+    /// # Errors
+    /// Another holds the lane, or the engine cannot tell.
+    fn claim(
+        &self,
+        webhook: WebhookUid,
+        ordering: Ordering,
+    ) -> impl Future<Output = Result<Self::Lane, ClaimError>> + Send;
+
+    /// Waits for webhooks that have deliveries and whose lane nobody here
+    /// holds. It may name one twice, or one that has nothing left.
+    fn unclaimed(&self) -> impl Future<Output = Vec<WebhookUid>> + Send;
+
+    /// Drops whatever is queued for a webhook that is confirmed gone.
+    fn drop_webhook(&self, webhook: WebhookUid) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// What is queued for a webhook.
+    fn depth(&self, webhook: WebhookUid) -> impl Future<Output = Result<Depth, Unavailable>> + Send;
+
+    /// The dead letters of a webhook, oldest first, from after `cursor`.
+    fn dead_letters(
+        &self,
+        webhook: WebhookUid,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<DeadLetter>, Unavailable>> + Send;
+
+    /// Makes everything durable that was settled, and lets go of the store.
+    fn close(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+/// The right to deliver to one webhook. Dropping it gives the lane back, and
+/// every lease of it that was not settled.
+pub trait Lane: Send + 'static {
+    /// See [`Lease`].
+    type Lease: Lease;
+
+    /// Waits until something is due, and leases at most `n` deliveries: those
+    /// whose retry is due first, then the oldest. With [`Ordering::PerUser`]
+    /// it leases no event of a user who has an earlier one that has not ended.
+    ///
+    /// It is safe to drop the future: nothing is leased by it then.
+    ///
+    /// # Errors
+    /// The lane now belongs to another, or the store failed: claim it again.
+    fn next(&mut self, n: usize) -> impl Future<Output = Result<Vec<Self::Lease>, Lost>> + Send;
+
+    /// What was kept by [`Self::compare_and_set`]; `None` before the first.
+    ///
+    /// # Errors
+    /// As for [`Self::next`].
+    fn state(&mut self) -> impl Future<Output = Result<Option<LaneState>, Lost>> + Send;
+
+    /// Replaces the lane's state if it still is `expected`, durably; `false` if it is not.
+    ///
+    /// # Errors
+    /// As for [`Self::next`].
+    fn compare_and_set(
+        &mut self,
+        expected: Option<&LaneState>,
+        new: LaneState,
+    ) -> impl Future<Output = Result<bool, Lost>> + Send;
+}
+
+/// One delivery, handed out to be tried. Dropping it releases it.
+pub trait Lease: Send + 'static {
+    /// What to deliver.
+    fn delivery(&self) -> &Delivery;
+
+    /// Says what came of it. `Settled::Ok` means that the journal acts on it,
+    /// and that a crash forgets it for [`OUTCOME_LOSS_WINDOW`] at most.
+    fn settle(self, outcome: Outcome) -> impl Future<Output = Settled> + Send;
+}
+
+/// An event on its way to one webhook.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What is delivered.
+    pub event: Arc<Event>,
+    /// When the event was accepted, on the journal's clock.
+    pub accepted_at: Timestamp,
+    /// How many attempts have failed.
+    pub failures: u16,
+}
+
+/// What came of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Delivered.
+    Done,
+    /// An attempt failed; lease it again after the delay.
+    Retry {
+        /// From now, on the journal's clock.
+        after: Duration,
+    },
+    /// Given up.
+    Dead(DeathNote),
+    /// Not tried: lease it again when there is room, without counting an attempt.
+    Release,
+}
+
+/// Why a delivery was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeathNote {
+    /// One word, as in the metric.
+    pub reason: String,
+    /// A sentence, with the last error.
+    pub message: String,
+}
+
+/// What the journal did with an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It stands.
+    Ok,
+    /// The lease was no longer valid; somebody else delivers it, or has.
+    Stale,
+    /// It may stand or not; the delivery may be leased again.
+    Unknown,
+}
+
+/// A delivery that was given up and is kept for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// What was to be delivered.
+    pub event: Arc<Event>,
+    /// When the event was accepted.
+    pub accepted_at: Timestamp,
+    /// When it was given up.
+    pub died_at: Timestamp,
+    /// How many attempts were made.
+    pub attempts: u16,
+    /// Why.
+    pub note: DeathNote,
+}
+
+/// What is queued for one webhook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Deliveries that have not ended.
+    pub pending: u64,
+    /// When the oldest of them was accepted.
+    pub oldest: Option<Timestamp>,
+    /// Deliveries that were given up and are kept.
+    pub dead: u64,
+}
+
+/// What a lane remembers of its endpoint across restarts and takeovers.
+/// Opaque to the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneState(pub Vec<u8>);
+
+/// A place in a listing. Opaque; from a [`Page`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub Vec<u8>);
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Why a lane was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Somebody has it.
+    #[error("the lane is held by another")]
+    Held,
+    /// The store cannot be asked now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The lane is not ours any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lane was lost")]
+pub struct Lost;
+
+/// The store cannot be asked now.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal is not available: {0}")]
+pub struct Unavailable(pub String);

@@ -1,0 +1,22 @@
+//! Herald makes webhooks for user events a Kubernetes resource.
+//!
+//! ```text
+//! producer ─ POST ─> ingest ── authenticate, parse, match ──> journal (durable) ── 202
+//!                                      ^                          │
+//!    Webhooks, Secrets ─ watch ─> subscriptions                   v
+//!                                      └────────────────> dispatch: a lane per webhook ─> outbound ─> endpoint
+//!                                                                 │ outcome
+//!                                                                 v
+//!                                                              journal: done | retry at | dead letter
+//! Webhooks ─ watch ─> controller ─ challenge ─> outbound ─> endpoint;  verdict ─> status
+//! ```
+//!
+//! Arrows between modules point one way: `cli` → {`controller`, `ingest`,
+//! `dispatch`} → {`subscriptions`, `journal`, `outbound`} → {`api`, `model`}.
+
+pub mod api;
+pub mod cli;
+pub mod journal;
+pub mod model;
+pub mod outbound;
+pub mod subscriptions;

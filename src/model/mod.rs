@@ -1,0 +1,24 @@
+//! What Herald talks about: event types, events, endpoints, policies.
+//!
+//! Everything here is pure. Outside input is parsed into these types at the
+//! edge, and a value of one of them is good by construction: nothing inside
+//! checks again. Time comes in as a value ([`Timestamp`]), or, for those who
+//! have to wait, as a [`Clock`] that a test can hold in its hand.
+
+mod backoff;
+mod clock;
+mod event;
+mod event_type;
+mod message_id;
+mod policy;
+mod uid;
+mod uri;
+
+pub use backoff::{Backoff, Jitter};
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use event::{Event, EventKey};
+pub use event_type::{EventFilter, EventType, FilterError, UnknownEventType};
+pub use message_id::message_id;
+pub use policy::{DeliveryPolicy, Ordering, Payload};
+pub use uid::{InvalidUid, WebhookUid};
+pub use uri::{EndpointUri, UriError};

@@ -1,0 +1,5 @@
+//! Who wants what: the dispatcher's view of the cluster.
+
+mod table;
+
+pub use table::Subscriptions;
