@@ -1,6 +1,6 @@
 //! `kind: Webhook`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -176,6 +176,9 @@ pub struct WebhookStatus {
     /// The value of herald.dev/verify-requested-at that was handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_verify_request: Option<String>,
+    /// When the try that it asked for began: the next such try comes 10 s later at the earliest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verify_request_time: Option<MicroTime>,
     /// What the dispatcher does with the webhook's events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
@@ -206,9 +209,9 @@ pub struct VerificationAttempts {
     /// How many tries in a row have failed.
     pub failures: u32,
     /// When the last one ended.
-    pub last_time: Time,
+    pub last_time: MicroTime,
     /// Not before this moment comes the next.
-    pub next_time: Time,
+    pub next_time: MicroTime,
 }
 
 /// The dispatcher's part of the status.
