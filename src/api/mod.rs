@@ -6,9 +6,11 @@
 //! rest of Herald works on the types of [`crate::model`].
 
 mod condition;
+mod time;
 mod webhook;
 
 pub use condition::{ConditionType, DeliveringReason, Reason};
+pub use time::{micro_time, time};
 pub use webhook::{
     Backoff, ConfigMapKeyRef, Delivery, DeliveryStatus, Failure, Ordering, Payload, SecretKeyRef, SecretRef,
     Tls, Verification, VerificationAttempts, Webhook, WebhookSpec, WebhookStatus,
