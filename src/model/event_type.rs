@@ -123,17 +123,26 @@ impl fmt::Display for EventType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventFilter(u16);
 
+/// The event that the identity service's portal shows and the service never sends.
+pub const UNSUPPORTED: &str = "User requested deletion";
+
 /// A list of names that is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// The list is empty.
-    #[error("name at least one event, or \"*\" for all of them")]
+    #[error("must name at least one event, or \"*\" for all of them")]
     Empty,
     /// A name in the list is not one of the twelve.
     #[error("{0:?} is not an event; the events are {names}", names = EventType::list(EventType::display_name))]
     Unknown(String),
+    /// A name that people see in the identity service's portal.
+    #[error(
+        "{UNSUPPORTED:?} is shown by the identity service's portal but is not supported: \
+         the service sends no such event, so remove it (\"User deleted\" is sent when a user is deleted)"
+    )]
+    Unsupported,
     /// `"*"` beside other names.
-    #[error("\"*\" stands for every event and must be the only item")]
+    #[error("\"*\" stands for every event and must be the only item: remove it or the others")]
     WildcardNotAlone,
 }
 
@@ -152,6 +161,7 @@ impl EventFilter {
                 Some(event_type) => event_type.bit(),
                 None if name == "*" && names.len() == 1 => return Ok(Self::EVERY),
                 None if name == "*" => return Err(FilterError::WildcardNotAlone),
+                None if name == UNSUPPORTED => return Err(FilterError::Unsupported),
                 None => return Err(FilterError::Unknown(name.to_owned())),
             };
         }
@@ -192,7 +202,7 @@ mod tests {
             (&[], "at least one event"),
             (&["User created", "*"], "must be the only item"),
             (&["user.created"], "\"User created\""),
-            (&["User requested deletion"], "is not an event"),
+            (&["User requested deletion"], "not supported"),
         ];
         for (names, expected) in table {
             let message = EventFilter::parse(names).map_err(|e| e.to_string());

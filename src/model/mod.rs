@@ -12,12 +12,12 @@ mod event_type;
 mod message_id;
 mod policy;
 mod uid;
-mod uri;
+pub(crate) mod uri;
 
 pub use backoff::{Backoff, Jitter};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use event::{Event, EventKey};
-pub use event_type::{EventFilter, EventType, FilterError, UnknownEventType};
+pub use event_type::{EventFilter, EventType, FilterError, UNSUPPORTED, UnknownEventType};
 pub use message_id::message_id;
 pub use policy::{DeliveryPolicy, Ordering, Payload};
 pub use uid::{InvalidUid, WebhookUid};
