@@ -6,11 +6,21 @@
 //! rest of Herald works on the types of [`crate::model`].
 
 mod condition;
+mod crd;
+mod duration;
+mod rules;
+mod settings;
+mod stored;
 mod time;
+mod tls_digest;
 mod webhook;
 
 pub use condition::{ConditionType, DeliveringReason, Reason};
+pub use crd::{crds, webhook_crd};
+pub use settings::{Settings, SpecError};
+pub use stored::{InvalidObject, StoredWebhook};
 pub use time::{micro_time, time};
+pub use tls_digest::tls_digest;
 pub use webhook::{
     Backoff, ConfigMapKeyRef, Delivery, DeliveryStatus, Failure, Ordering, Payload, SecretKeyRef, SecretRef,
     Tls, Verification, VerificationAttempts, Webhook, WebhookSpec, WebhookStatus,

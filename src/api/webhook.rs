@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a platform team asks for.
+use super::rules;
+
+/// Where the webhook's events go, which events those are, and how they are delivered.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "herald.dev",
@@ -13,33 +15,53 @@ use serde::{Deserialize, Serialize};
     kind = "Webhook",
     plural = "webhooks",
     shortname = "wh",
+    category = "herald", // not `all`: `kubectl delete all --all` must not take webhooks away
     namespaced,
+    doc = "A Webhook is an HTTPS endpoint that agrees to receive user events of its namespace.",
     status = "WebhookStatus",
-    derive = "PartialEq"
+    derive = "PartialEq",
+    printcolumn = r#"{"name": "Display Name", "type": "string", "jsonPath": ".spec.name",
+        "description": "The name shown to people."}"#,
+    printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason",
+        "description": "Verified or Disabled when all is well, else why not: the reason of the condition Ready."}"#,
+    printcolumn = r#"{"name": "Delivering", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Delivering\")].reason",
+        "description": "Delivering, or why events are held: the reason of the condition Delivering."}"#,
+    printcolumn = r#"{"name": "Description", "type": "string", "jsonPath": ".spec.description",
+        "description": "What the webhook is for."}"#,
+    printcolumn = r#"{"name": "URI", "type": "string", "jsonPath": ".spec.uri",
+        "description": "Where the events go.", "priority": 1}"#,
+    printcolumn = r#"{"name": "Pending", "type": "integer", "jsonPath": ".status.delivery.pending",
+        "description": "Deliveries that are accepted and not yet ended.", "priority": 1}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSpec {
     /// The name shown to people.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::name())]
     pub name: String,
-    /// What the webhook is for.
+    /// What the webhook is for, shown to people beside its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// Where the events go: an absolute https URI.
+    /// Where the events go: an absolute https URI, at most 2,048 characters long, without user-info and fragment.
+    #[schemars(schema_with = "rules::uri")]
     pub uri: String,
-    /// The key of a Secret whose value is sent as the X-API-Key header with every delivery.
+    /// The key of a Secret whose value is sent as the X-API-Key header with every delivery, so that the endpoint knows who is calling.
     pub api_key_secret_ref: SecretKeyRef,
-    /// The events that the webhook wants, or "*" alone for every event.
+    /// The events that the webhook wants, such as "User created", or "*" alone for every event.
+    #[schemars(schema_with = "rules::events")]
     pub events: Vec<String>,
     /// Whether events are sent. A disabled webhook is verified all the same.
     #[serde(default = "enabled")]
     pub enabled: bool,
-    /// The shape of the body.
+    /// The shape of the body: Standard, the members that Standard Webhooks recommends, or CloudEvents, the CloudEvents 1.0 JSON event.
     #[serde(default)]
     pub payload: Payload,
     /// The key of a Secret that holds one or two Standard Webhooks signing secrets (whsec_…), separated by white space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_secret_ref: Option<SecretKeyRef>,
-    /// How the endpoint's TLS is checked, and what Herald shows of itself.
+    /// How the endpoint's certificate is checked, and which certificate Herald shows to the endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
     /// How events are delivered.
@@ -51,39 +73,50 @@ const fn enabled() -> bool {
     true
 }
 
-/// One key of a Secret in the webhook's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// One key of a Secret in the webhook's namespace, labelled herald.dev/allow-webhooks: "true".
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SecretKeyRef {
     /// The name of the Secret.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::object_name("Secret"))]
     pub name: String,
-    /// The key in its data.
+    /// The key in the Secret's data.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::data_key("Secret"))]
     pub key: String,
 }
 
-/// One key of a `ConfigMap` in the webhook's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// One key of a ConfigMap in the webhook's namespace, labelled herald.dev/allow-webhooks: "true".
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConfigMapKeyRef {
-    /// The name of the `ConfigMap`.
+    /// The name of the ConfigMap.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::object_name("ConfigMap"))]
     pub name: String,
-    /// The key in its data.
+    /// The key in the ConfigMap's data.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::data_key("ConfigMap"))]
     pub key: String,
 }
 
-/// A Secret of type kubernetes.io/tls in the webhook's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// A Secret of type kubernetes.io/tls in the webhook's namespace, labelled herald.dev/allow-webhooks: "true".
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SecretRef {
     /// The name of the Secret.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::object_name("Secret"))]
     pub name: String,
 }
 
 /// `spec.tls`
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::tls())]
 pub struct Tls {
-    /// The CA certificates (PEM) that sign the endpoint's certificate, in place of the system's.
+    /// The key of a ConfigMap that holds the CA certificates (PEM) that sign the endpoint's certificate, in place of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_ref: Option<ConfigMapKeyRef>,
-    /// The certificate and key that Herald shows to the endpoint.
+    /// The Secret of type kubernetes.io/tls whose certificate Herald shows to the endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_secret_ref: Option<SecretRef>,
 }
@@ -99,31 +132,53 @@ pub enum Payload {
 }
 
 /// `spec.delivery`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// The deadline of one attempt, over everything from name resolution to the last byte: 1s to 30s.
+    /// The deadline of one attempt, over everything from name resolution to the last byte of the answer: 1s to 30s.
+    #[serde(default = "timeout")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::TIMEOUT.rule())]
     pub timeout: String,
     /// How many times a delivery is tried before it becomes a dead letter: 1 to 20.
+    #[serde(default = "max_attempts")]
+    #[schemars(range(min = 1, max = 20))]
     pub max_attempts: u16,
-    /// The delays between the tries.
+    /// The delays between the tries of a delivery.
+    #[serde(default)]
     pub backoff: Backoff,
     /// The most attempts that run at one time: 1 to 256.
+    #[serde(default = "max_in_flight")]
+    #[schemars(range(min = 1, max = 256))]
     pub max_in_flight: u16,
     /// The most attempts of any kind that start in any sliding second: 1 to 100000. No limit when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_per_second: Option<u32>,
-    /// PerUser makes a user's next event wait for the end of the one before it.
+    /// None, or PerUser, which makes a user's next event wait for the end of the one before it.
+    #[serde(default)]
     pub ordering: Ordering,
+}
+
+fn timeout() -> String {
+    "3s".to_owned()
+}
+
+const fn max_attempts() -> u16 {
+    3
+}
+
+const fn max_in_flight() -> u16 {
+    16
 }
 
 impl Default for Delivery {
     fn default() -> Self {
         Self {
-            timeout: "3s".to_owned(),
-            max_attempts: 3,
+            timeout: timeout(),
+            max_attempts: max_attempts(),
             backoff: Backoff::default(),
-            max_in_flight: 16,
+            max_in_flight: max_in_flight(),
             max_per_second: None,
             ordering: Ordering::None,
         }
@@ -131,18 +186,32 @@ impl Default for Delivery {
 }
 
 /// `spec.delivery.backoff`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = rules::backoff())]
 pub struct Backoff {
-    /// The delay after the first failure; it doubles with each further one.
+    /// The delay after the first failure, 100ms to 24h; it doubles with each further one.
+    #[serde(default = "initial")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::DELAY.rule())]
     pub initial: String,
-    /// No delay is longer, whatever the endpoint asks for with Retry-After.
+    /// The longest delay, 100ms to 24h, whatever the endpoint asks for with Retry-After.
+    #[serde(default = "max")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::DELAY.rule())]
     pub max: String,
+}
+
+fn initial() -> String {
+    "1s".to_owned()
+}
+
+fn max() -> String {
+    "5m".to_owned()
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { initial: "1s".to_owned(), max: "5m".to_owned() }
+        Self { initial: initial(), max: max() }
     }
 }
 
@@ -160,12 +229,14 @@ pub enum Ordering {
 /// part of it under a field manager of their own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct WebhookStatus {
     /// The generation that the conditions speak of; -1 until somebody has looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, Verified, Reconciling and Stalled of the controller, Delivering of the dispatcher.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The last proof.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,8 @@
 //! The command line: one file a subcommand.
 
+mod crds;
+
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,11 +16,23 @@ pub struct Herald {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Crds(crds::Crds),
+}
 
 impl Herald {
     /// Does what the arguments say.
     pub fn run(self) -> ExitCode {
-        match self.command {}
+        let outcome = match self.command {
+            Command::Crds(command) => command.run(),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Where there is no standard error, nobody is there to be told.
+                let _ = writeln!(io::stderr(), "herald: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
     }
 }
