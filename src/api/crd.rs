@@ -26,15 +26,11 @@ pub fn webhook_crd() -> CustomResourceDefinition {
 }
 
 /// An optional field that is written as null is one that is left out, so that
-/// a template's empty value means what its author meant; and the formats of
-/// numbers are those that the API server knows.
+/// a template's empty value means what its author meant. And numbers lose the
+/// formats that the API server does not know; bounds say more.
 fn polish(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.format = schema.format.take().map(|format| match format.as_str() {
-        "uint8" | "uint16" => "int32".to_owned(),
-        "uint32" | "uint64" => "int64".to_owned(),
-        _ => format,
-    });
+    schema.format = schema.format.take().filter(|format| !format.starts_with("uint"));
     for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         polish(property);
     }

@@ -8,6 +8,7 @@
 mod condition;
 mod crd;
 mod duration;
+pub mod manifest;
 mod rules;
 mod settings;
 mod stored;

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod crds;
+mod validate;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -18,21 +19,21 @@ pub struct Herald {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crds(crds::Crds),
+    Validate(validate::Validate),
 }
 
 impl Herald {
     /// Does what the arguments say.
     pub fn run(self) -> ExitCode {
-        let outcome = match self.command {
-            Command::Crds(command) => command.run(),
+        // Wrong arguments end with 2 as well, by clap.
+        let (outcome, status_of_failure) = match self.command {
+            Command::Crds(command) => (command.run().map(|()| ExitCode::SUCCESS), 1),
+            Command::Validate(command) => (command.run(), 2),
         };
-        match outcome {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                // Where there is no standard error, nobody is there to be told.
-                let _ = writeln!(io::stderr(), "herald: {error:#}");
-                ExitCode::FAILURE
-            }
-        }
+        outcome.unwrap_or_else(|error| {
+            // Where there is no standard error, nobody is there to be told.
+            let _ = writeln!(io::stderr(), "herald: {error:#}");
+            ExitCode::from(status_of_failure)
+        })
     }
 }

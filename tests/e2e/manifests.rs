@@ -1,0 +1,96 @@
+//! The manifest table, asked of the API server itself: what it says to each is
+//! what the comment says, and so what `herald validate` says.
+
+use std::fs;
+use std::path::Path;
+
+use futures::{StreamExt as _, stream};
+use http::Request;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
+use kube::{Client, Config};
+use serde_json::Value;
+
+async fn client() -> Client {
+    let path = std::env::var("HERALD_TEST_KUBECONFIG").expect("run this by tools/control-plane run");
+    let kubeconfig = Kubeconfig::read_from(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+async fn install_definitions(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in herald::api::crds() {
+        let name = crd.metadata.name.clone().unwrap();
+        let params = PatchParams::apply("herald-e2e").force();
+        api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap();
+        await_condition(api.clone(), &name, is_crd_established()).await.unwrap();
+    }
+}
+
+fn manifests(folder: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests").join(folder);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+/// What the API server has against a manifest: `path: message` each, as in the comments.
+async fn refusals(client: &Client, text: &str) -> Vec<String> {
+    let request = Request::post(
+        "/apis/herald.dev/v1alpha1/namespaces/default/webhooks?dryRun=All&fieldValidation=Strict",
+    )
+    .header("content-type", "application/yaml")
+    .body(text.as_bytes().to_vec())
+    .unwrap();
+    let status = match client.request::<Value>(request).await {
+        Ok(_) => return Vec::new(),
+        Err(kube::Error::Api(status)) => status,
+        Err(error) => panic!("{error}"),
+    };
+    // A number with a fraction is refused twice over; once is enough.
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let causes = causes.filter(|cause| !cause.message.contains("Checked value must be of type integer"));
+    let causes: Vec<_> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    if causes.is_empty() { vec![status.message.clone()] } else { causes }
+}
+
+/// Whether a refusal says what a comment expects. Between the field and the
+/// message the API server puts the value; a strict decoding error, which names
+/// fields that the schema does not have, comes alone.
+fn says(refusal: &str, expected: &str) -> bool {
+    let (path, message) = expected.split_once(": ").unwrap_or(("<nil>", expected));
+    let path = if path.contains(' ') { "<nil>" } else { path };
+    if message.starts_with("unknown field") {
+        return refusal.contains("strict decoding error") && refusal.contains(message);
+    }
+    let message = if path == "<nil>" { expected } else { message };
+    refusal.starts_with(&format!("{path}: ")) && refusal.contains(message)
+}
+
+#[tokio::test]
+async fn the_api_server_says_of_every_manifest_what_the_table_says() {
+    let client = client().await;
+    install_definitions(&client).await;
+    let table = manifests("good").into_iter().chain(manifests("bad"));
+    let answers = table.map(|(name, text)| async {
+        let refusals = refusals(&client, &text).await;
+        (name, text, refusals)
+    });
+    let answers: Vec<_> = stream::iter(answers).buffer_unordered(16).collect().await;
+    let mut wrong = Vec::new();
+    for (name, text, refusals) in &answers {
+        let mut expected: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# refused: ")).collect();
+        if expected.iter().any(|line| line.contains(": unknown field ")) {
+            expected.retain(|line| line.contains(": unknown field "));
+        }
+        let all_said = expected.iter().all(|line| refusals.iter().any(|refusal| says(refusal, line)));
+        if !all_said || refusals.len() != expected.len() {
+            wrong.push(format!("{name}\n  expected {expected:#?}\n  got {refusals:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), answers.len(), wrong.join("\n"));
+}
