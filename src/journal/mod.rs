@@ -18,6 +18,10 @@
 //! [`Settled::Ok`] may be forgotten by a crash within
 //! [`OUTCOME_LOSS_WINDOW`]. Counts and listings may be stale.
 
+pub mod clock;
+pub mod embedded;
+pub mod metrics;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +70,10 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// See [`Lane`].
     type Lane: Lane;
 
+    /// The time on the journal's clock: what [`Delivery::accepted_at`] and
+    /// [`Depth::oldest`] are compared with. After a downtime it is behind the time of day.
+    fn now(&self) -> Timestamp;
+
     /// Stores a batch whole or not at all, and answers for each item in order.
     fn append(&self, batch: Vec<Append>) -> impl Future<Output = Vec<Appended>> + Send;
 
@@ -80,7 +88,8 @@ pub trait Journal: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Lane, ClaimError>> + Send;
 
     /// Waits for webhooks that have deliveries and whose lane nobody here
-    /// holds. It may name one twice, or one that has nothing left.
+    /// holds. It may name one twice, or one that has nothing left. One that is
+    /// named and not claimed is named again when something is appended for it.
     fn unclaimed(&self) -> impl Future<Output = Vec<WebhookUid>> + Send;
 
     /// Drops whatever is queued for a webhook that is confirmed gone.

@@ -1,0 +1,159 @@
+//! Appending: each event once, and a ticket for each of its webhooks.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::holder::Queued;
+use super::keys;
+use super::op::{Batch, Item, NewState, Place};
+use super::record::{self, Ticket};
+use super::seen::Seen;
+use super::store::StoreError;
+use super::writer::{Commit, Writer};
+use crate::journal::{Appended, DeadLetter, DeathNote, Lost, RefusedReason};
+use crate::model::{Timestamp, WebhookUid};
+
+/// The reason of the dead letters of a webhook whose backlog is full.
+pub const BACKLOG_FULL: &str = "BacklogFull";
+
+impl Writer {
+    /// Puts a batch into the commit, whole, or refuses it whole.
+    pub fn append(&mut self, commit: &mut Commit, batch: Batch) -> Result<(), StoreError> {
+        commit.room += batch.permits as usize;
+        if self.live_bytes.saturating_add(batch.bytes) > self.core.config.max_bytes {
+            let refused = Appended::Refused(RefusedReason::Full);
+            let _ = batch.answer.send(vec![refused; batch.items.len()]);
+            return Ok(());
+        }
+        let now = self.core.clock.now();
+        let mut answers = Vec::with_capacity(batch.items.len());
+        let mut recent = Vec::with_capacity(batch.items.len());
+        let mut offers = Vec::with_capacity(batch.items.len());
+        for mut item in batch.items {
+            if self.is_known(commit, &item, now)? {
+                // An earlier copy of this very commit is durable when that is, as the answer.
+                answers.push(Appended::Duplicate);
+                continue;
+            }
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            record::stamp(&mut item.record, now);
+            commit.seen.insert(item.key);
+            commit.spaces.insert(item.space);
+            let seen = self.core.spaces.count(item.space, now);
+            commit.batch.put(&self.store.seen, *item.key.as_bytes(), seen.encode());
+            let size = u32::try_from(item.record.len()).unwrap_or(u32::MAX);
+            let shared = item.webhooks.len() > 1;
+            let ticket = Ticket { accepted_at: now, user: item.user, size, shared, failures: 0 };
+            let mut left = 0;
+            for webhook in &item.webhooks {
+                if self.queue(commit, *webhook, seq, &ticket, &item) {
+                    left += 1;
+                    offers.push((*webhook, seq, ticket, Arc::clone(&item.event)));
+                }
+            }
+            if left > 0 {
+                if shared {
+                    commit.shares.insert(seq, left);
+                }
+                self.live_bytes += u64::from(size);
+                commit.batch.put(&self.store.events, keys::seq(seq), item.record);
+                recent.push((seq, size, item.event));
+            }
+            answers.push(Appended::Stored);
+        }
+        self.core.metrics.batch.observe(u32::try_from(answers.len()).map_or(f64::MAX, f64::from));
+        commit.answer(batch.answer, answers);
+        commit.after_sync(move |core| {
+            core.recent.extend(recent.into_iter());
+            for (webhook, seq, ticket, event) in offers {
+                offer(core, webhook, Queued { seq, place: Place::Ready, ticket, event });
+            }
+        });
+        Ok(())
+    }
+
+    fn is_known(&self, commit: &Commit, item: &Item, now: Timestamp) -> Result<bool, StoreError> {
+        if commit.seen.contains(&item.key) {
+            return Ok(true);
+        }
+        match self.store.seen.get(item.key.as_bytes())? {
+            Some(bytes) => Ok(self.core.spaces.knows(&Seen::decode(&bytes)?, now)),
+            None => Ok(false),
+        }
+    }
+
+    /// Queues a delivery, or makes a dead letter of it where the queue is too long.
+    fn queue(
+        &self,
+        commit: &mut Commit,
+        webhook: WebhookUid,
+        seq: u64,
+        ticket: &Ticket,
+        item: &Item,
+    ) -> bool {
+        let cell = self.core.lanes.cell(webhook);
+        let mut inner = cell.lock();
+        let limit = self.core.config.backlog;
+        if inner.pending < limit {
+            inner.pending += 1;
+            inner.oldest.get_or_insert(ticket.accepted_at);
+            drop(inner);
+            commit.batch.put(&self.store.ready, keys::ready(webhook, seq), ticket.encode());
+            return true;
+        }
+        inner.dead += 1;
+        drop(inner);
+        let letter = DeadLetter {
+            event: Arc::clone(&item.event),
+            accepted_at: ticket.accepted_at,
+            died_at: ticket.accepted_at,
+            attempts: 0,
+            note: DeathNote {
+                reason: BACKLOG_FULL.to_owned(),
+                message: format!("the webhook already had {limit} deliveries waiting"),
+            },
+        };
+        let key = keys::timed(webhook, letter.died_at, seq);
+        commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
+        commit.lanes.insert(webhook, cell);
+        false
+    }
+
+    /// See [`crate::journal::Lane::compare_and_set`].
+    pub fn set_state(&mut self, commit: &mut Commit, state: NewState) -> Result<(), StoreError> {
+        let NewState { cell, epoch, expected, new, answer } = state;
+        if cell.lock().holder(epoch).is_none() {
+            let _ = answer.send(Err(Lost));
+            return Ok(());
+        }
+        let key = keys::state(cell.webhook);
+        let current = self.store.lanes.get(key)?;
+        let equal = current.as_deref() == expected.as_ref().map(|state| state.0.as_slice());
+        if equal {
+            commit.batch.put(&self.store.lanes, key, new.0);
+        }
+        // The answer tells what is on the disk, so it waits for it, either way.
+        commit.after_sync(move |_| {
+            let _ = answer.send(Ok(equal));
+        });
+        Ok(())
+    }
+}
+
+/// Hands a delivery that is durable now to whoever holds its lane.
+fn offer(core: &Core, webhook: WebhookUid, queued: Queued) {
+    let Some(cell) = core.lanes.get(webhook) else {
+        return;
+    };
+    let budget = core.read_ahead();
+    let mut inner = cell.lock();
+    if let Some(holder) = &mut inner.holder {
+        holder.offer(queued, budget);
+        drop(inner);
+        cell.changed.notify_one();
+    } else {
+        drop(inner);
+        core.lanes.offer(&cell);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the handles, the lanes and the writer share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::cell::Cell;
+use super::inbox::Inbox;
+use super::op::Op;
+use super::recent::Recent;
+use super::seen::Spaces;
+use super::store::Store;
+use crate::journal::clock::JournalClock;
+use crate::journal::embedded::Config;
+use crate::journal::metrics::Metrics;
+use crate::journal::{Lost, Unavailable};
+use crate::model::{Timestamp, WebhookUid};
+
+/// Bytes of appends that may wait for the writer, in units of [`PERMIT`].
+pub const WAITING_BYTES: usize = 32 * 1024 * 1024;
+
+/// Bytes that one permit of [`Core::room`] stands for.
+pub const PERMIT: u64 = 1024;
+
+/// Outcomes that may wait for the writer.
+const WAITING_OUTCOMES: usize = 16_384;
+
+/// See the module.
+pub struct Core {
+    /// Limits.
+    pub config: Config,
+    /// What time it is.
+    pub clock: JournalClock,
+    /// The webhooks that have something.
+    pub lanes: Lanes,
+    /// To the writer.
+    pub inbox: Inbox,
+    /// The last events.
+    pub recent: Recent,
+    /// Known events.
+    pub spaces: Arc<Spaces>,
+    /// For appends in the inbox.
+    pub room: Semaphore,
+    /// For outcomes in the inbox.
+    pub outcomes: Semaphore,
+    /// What it did.
+    pub metrics: Metrics,
+    /// `None` once it was let go: after a failure, or closed.
+    store: RwLock<Option<Arc<Store>>>,
+    failure: Mutex<Option<String>>,
+    held: AtomicU64,
+}
+
+impl Core {
+    /// Around an open store.
+    pub fn new(
+        config: Config,
+        clock: JournalClock,
+        store: Store,
+        spaces: Arc<Spaces>,
+        lanes: Lanes,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            recent: Recent::new(config.recent_bytes),
+            config,
+            clock,
+            lanes,
+            inbox: Inbox::default(),
+            spaces,
+            room: Semaphore::new(WAITING_BYTES / 1024),
+            outcomes: Semaphore::new(WAITING_OUTCOMES),
+            metrics,
+            store: RwLock::new(Some(Arc::new(store))),
+            failure: Mutex::new(None),
+            held: AtomicU64::new(0),
+        }
+    }
+
+    /// The store, while it is good.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What to say when there is no store.
+    pub fn unavailable(&self) -> Unavailable {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        Unavailable(failure.clone().unwrap_or_else(|| "it is closed".to_owned()))
+    }
+
+    /// Lets go of the store, for good: nothing is written on after a failure.
+    /// Reopening it would put another one in its place here.
+    pub fn let_go(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.room.close();
+        self.outcomes.close();
+        self.lanes.revoke_all();
+    }
+
+    /// Sends to the writer what nobody waits for. If it is gone, so is the claim.
+    pub fn send(&self, op: Op) {
+        self.inbox.push(op);
+    }
+
+    /// What was accepted before is not delivered any more.
+    pub fn cutoff(&self, now: Timestamp) -> Timestamp {
+        let retention = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(now.as_millis().saturating_sub(retention))
+    }
+
+    /// How many bytes a lane may read ahead: all lanes that are held share.
+    pub fn read_ahead(&self) -> u64 {
+        let share = self.config.read_ahead_bytes / self.held.load(Ordering::Relaxed).max(1);
+        share.clamp(16 * 1024, 1024 * 1024)
+    }
+
+    /// One more lane is held.
+    pub fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn unhold(&self) {
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The webhooks that have something, and those of them that nobody holds.
+#[derive(Default)]
+pub struct Lanes {
+    cells: Mutex<HashMap<WebhookUid, Arc<Cell>>>,
+    unclaimed: Mutex<Vec<Arc<Cell>>>,
+    changed: Notify,
+}
+
+impl Lanes {
+    /// The cell of a webhook, which is made if there is none.
+    pub fn cell(&self, webhook: WebhookUid) -> Arc<Cell> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(webhook).or_insert_with(|| Arc::new(Cell::new(webhook))))
+    }
+
+    /// The cell of a webhook that has, or had, something.
+    pub fn get(&self, webhook: WebhookUid) -> Option<Arc<Cell>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).get(&webhook).cloned()
+    }
+
+    /// Every cell.
+    pub fn all(&self) -> Vec<Arc<Cell>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Names a webhook as unclaimed, if it is and has something.
+    pub fn offer(&self, cell: &Arc<Cell>) {
+        let mut inner = cell.lock();
+        if inner.claimed || inner.reported || inner.pending == 0 {
+            return;
+        }
+        inner.reported = true;
+        drop(inner);
+        self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(cell));
+        self.changed.notify_one();
+    }
+
+    /// See [`crate::journal::Journal::unclaimed`].
+    pub async fn unclaimed(&self) -> Vec<WebhookUid> {
+        loop {
+            let cells = std::mem::take(&mut *self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut webhooks = Vec::with_capacity(cells.len());
+            for cell in cells {
+                let mut inner = cell.lock();
+                inner.reported = false;
+                if !inner.claimed && inner.pending > 0 {
+                    webhooks.push(cell.webhook);
+                }
+            }
+            if !webhooks.is_empty() {
+                return webhooks;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn revoke_all(&self) {
+        for cell in self.all() {
+            cell.lock().revoke();
+            cell.changed.notify_one();
+        }
+    }
+}
+
+/// A lane whose store is gone is lost.
+impl From<Unavailable> for Lost {
+    fn from(_: Unavailable) -> Self {
+        Self
+    }
+}

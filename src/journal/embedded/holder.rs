@@ -1,0 +1,220 @@
+//! A claimed lane in memory: what is read ahead, leased, and to be retried.
+//!
+//! ```text
+//!             retries ──due──┐
+//!                            v
+//! ready ──fill / handoff──> window   first <──released── out
+//!                             │        │                  ^
+//!                             └── take ┴──── leased ──────┘── settled ──> writer
+//! ```
+//!
+//! All of it is bounded: the window by bytes and number, the rest by what is
+//! leased. Nothing here does I/O; [`super::fill`] reads, the writer writes.
+//! Of the same moment two truths exist until the writer has written: a
+//! delivery that was settled stays in `out` until then, so that neither the
+//! low-water mark nor a read from the disk is wrong about it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::op::Place;
+use super::record::Ticket;
+use super::retries::Retries;
+use super::users::{Users, Verdict};
+use crate::model::{Event, Ordering, Timestamp};
+
+/// The most deliveries in a window.
+pub const WINDOW: usize = 512;
+
+/// The most that were taken out of the queue and not yet written: beyond it
+/// nothing is read.
+const UNWRITTEN: usize = 4096;
+
+/// A delivery with its event.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// The event's number.
+    pub seq: u64,
+    /// Where it is queued on the disk.
+    pub place: Place,
+    /// What is stored with it.
+    pub ticket: Ticket,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+/// How a delivery that is out of the window stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// It is in `first`, or its event is being read.
+    Staged,
+    /// Somebody delivers it.
+    Leased,
+    /// The writer has it.
+    Settling,
+}
+
+/// See the module.
+pub struct Holder {
+    /// By the webhook's wish.
+    pub ordering: Ordering,
+    /// The first number in `ready` that was not read.
+    pub cursor: u64,
+    /// Nothing is in `ready` from `cursor` on.
+    pub caught_up: bool,
+    /// Somebody reads.
+    pub filling: bool,
+    /// While somebody read, something was added.
+    pub missed: bool,
+    /// Read ahead, by number.
+    pub window: VecDeque<Queued>,
+    /// Of its records.
+    pub window_bytes: u64,
+    /// Due retries and what was released: given out first.
+    pub first: BTreeMap<u64, Queued>,
+    /// What is out of the window, by number.
+    pub out: BTreeMap<u64, (Place, Out)>,
+    /// How many of them are [`Out::Settling`].
+    pub settling: usize,
+    /// What waits for its time.
+    pub retries: Retries,
+    /// Who must wait for whom.
+    pub users: Users,
+}
+
+/// What [`Holder::take`] found.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// To be leased.
+    pub leases: Vec<Queued>,
+    /// To be ended, since they outlived the retention.
+    pub expired: Vec<Queued>,
+    /// Whether somebody should read more now.
+    pub fill: bool,
+    /// When the next retry is due.
+    pub due: Option<Timestamp>,
+}
+
+impl Holder {
+    /// Of a lane whose queue begins at `low`.
+    pub fn new(ordering: Ordering, low: u64, retries: Retries, users: Users) -> Self {
+        Self {
+            ordering,
+            cursor: low,
+            caught_up: false,
+            filling: false,
+            missed: false,
+            window: VecDeque::new(),
+            window_bytes: 0,
+            first: BTreeMap::new(),
+            out: BTreeMap::new(),
+            settling: 0,
+            retries,
+            users,
+        }
+    }
+
+    /// The least number in `ready` that may not have ended.
+    pub fn low(&self) -> u64 {
+        let out = self.out.iter().find(|(_, (place, _))| *place == Place::Ready).map(|(seq, _)| *seq);
+        let window = self.window.front().map(|queued| queued.seq);
+        self.cursor.min(out.unwrap_or(u64::MAX)).min(window.unwrap_or(u64::MAX))
+    }
+
+    /// Takes at most `n` deliveries: retries that are due, then what was
+    /// released, then the oldest. `cutoff` is the moment before which nothing
+    /// that was accepted is still delivered.
+    pub fn take(&mut self, n: usize, now: Timestamp, cutoff: Timestamp, budget: u64) -> Taken {
+        let mut taken = Taken::default();
+        let due_on_disk = self.retries.is_due(now);
+        while taken.leases.len() < n {
+            let queued = if let Some((_, queued)) = self.first.pop_first() {
+                queued
+            } else if due_on_disk {
+                // They go first, so what is read ahead waits until they are here.
+                break;
+            } else if let Some(queued) = self.window.pop_front() {
+                self.window_bytes -= u64::from(queued.ticket.size);
+                queued
+            } else {
+                break;
+            };
+            if queued.ticket.accepted_at < cutoff {
+                self.settle(queued.seq, queued.place);
+                taken.expired.push(queued);
+            } else {
+                self.out.insert(queued.seq, (queued.place, Out::Leased));
+                taken.leases.push(queued);
+            }
+        }
+        let low_window = self.window.len() < WINDOW / 4 && self.window_bytes < budget / 4;
+        taken.fill = !self.filling
+            && ((due_on_disk && self.first.is_empty())
+                || self.retries.must_read()
+                || (low_window && !self.caught_up && self.settling < UNWRITTEN));
+        taken.due = self.retries.next();
+        taken
+    }
+
+    /// Marks a delivery as handed to the writer.
+    pub fn settle(&mut self, seq: u64, place: Place) {
+        if self.out.insert(seq, (place, Out::Settling)).is_none_or(|(_, out)| out != Out::Settling) {
+            self.settling += 1;
+        }
+    }
+
+    /// The writer has written what came of it.
+    pub fn written(&mut self, seq: u64) {
+        if let Some((_, Out::Settling)) = self.out.remove(&seq) {
+            self.settling -= 1;
+        }
+    }
+
+    /// A lease comes back.
+    pub fn give_back(&mut self, queued: Queued) {
+        self.out.insert(queued.seq, (queued.place, Out::Staged));
+        self.first.insert(queued.seq, queued);
+    }
+
+    /// Whether the user's delivery must wait.
+    pub fn verdict(&self, user: u64, seq: u64) -> Verdict {
+        match self.ordering {
+            Ordering::None => Verdict::Free,
+            Ordering::PerUser => self.users.verdict(user, seq),
+        }
+    }
+
+    /// Notes that the user's delivery goes to the window or to `first`.
+    pub fn begin(&mut self, user: u64, seq: u64) {
+        if self.ordering == Ordering::PerUser {
+            self.users.begin(user, seq);
+        }
+    }
+
+    /// Adds to the window what comes after all that is there.
+    pub fn push(&mut self, queued: Queued) {
+        self.window_bytes += u64::from(queued.ticket.size);
+        self.cursor = self.cursor.max(queued.seq + 1);
+        self.window.push_back(queued);
+    }
+
+    /// Offers a delivery that just became durable. Whether it was taken: else
+    /// it will be read from the disk, or must not be leased yet.
+    pub fn offer(&mut self, queued: Queued, budget: u64) -> bool {
+        if self.filling {
+            self.missed = true;
+            return false;
+        }
+        if !self.caught_up || queued.seq < self.cursor {
+            return false;
+        }
+        let room = self.window.len() < WINDOW && self.window_bytes < budget;
+        if !room || self.verdict(queued.ticket.user, queued.seq) != Verdict::Free {
+            self.caught_up = false;
+            return false;
+        }
+        self.begin(queued.ticket.user, queued.seq);
+        self.push(queued);
+        true
+    }
+}

@@ -1,0 +1,292 @@
+//! The embedded engine: one process, one directory, no other service.
+//!
+//! ```text
+//! append ──> inbox ──> writer: one commit and one fsync for all that waits ──> store
+//!              ^          │
+//!  settle ─────┘          └─ durable ──> window of a lane that is up to date
+//!                                               ^                 │
+//!                     store ── fill, in pieces ─┘                 v
+//!                                                        Lane::next ──> leases
+//! ```
+//!
+//! **Guarantees** what [`crate::journal`] does. `append` answers after the
+//! fsync; outcomes are written within milliseconds and made durable within
+//! [`crate::journal::OUTCOME_LOSS_WINDOW`] or with the next append.
+//!
+//! **Assumes** that its directory is on a local disk that keeps what
+//! `fdatasync` said it would, and that nobody else writes there, which a lock
+//! sees to.
+//!
+//! **Bounds.** Memory: the caches and windows of [`Config`], the library's
+//! write buffers (about 25 MiB), a few hundred bytes for each webhook that has
+//! or had something. What is queued is on disk.
+
+mod append;
+mod cell;
+mod core;
+mod expire;
+mod fill;
+mod gone;
+mod holder;
+mod inbox;
+mod keys;
+mod lane;
+mod op;
+mod open;
+mod order;
+mod outcome;
+mod recent;
+mod record;
+mod retries;
+mod seen;
+mod store;
+#[cfg(test)]
+mod tests;
+mod users;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use self::core::{Core, PERMIT, WAITING_BYTES};
+use self::op::{Batch, Item, Op};
+use self::record::Ticket;
+use self::store::{Counters, Store, StoreError};
+use self::writer::Writer;
+use super::clock::JournalClock;
+use super::metrics::Metrics;
+use super::{
+    Append, Appended, ClaimError, Cursor, DeadLetter, Depth, Journal, Page, RefusedReason, Unavailable,
+};
+use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
+
+pub use append::BACKLOG_FULL;
+pub use lane::{EmbeddedLane, EmbeddedLease};
+pub use open::OpenError;
+pub use seen::Window;
+
+/// Where the journal is, and its limits.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its directory, which is made if there is none.
+    pub path: PathBuf,
+    /// Bytes of events that wait for delivery; beyond them appends are refused.
+    pub max_bytes: u64,
+    /// Deliveries that may wait for one webhook; beyond them they are dead letters.
+    pub backlog: u64,
+    /// How long after its acceptance an event is still delivered.
+    pub retention: Duration,
+    /// How long a repeat is told from a new event.
+    pub window: Window,
+    /// Memory for what all lanes together read ahead, in bytes.
+    pub read_ahead_bytes: u64,
+    /// Memory for the events that were stored last, in bytes.
+    pub recent_bytes: usize,
+    /// Memory for what is read from the disk, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Config {
+    /// In this directory, with the default limits.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            max_bytes: 8 << 30,
+            backlog: 1_000_000,
+            retention: Duration::from_secs(72 * 60 * 60),
+            window: Window { age: Duration::from_secs(24 * 60 * 60), ids: 1_000_000 },
+            read_ahead_bytes: 16 << 20,
+            recent_bytes: 4 << 20,
+            cache_bytes: 8 << 20,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Embedded(Arc<Owner>);
+
+/// Keeps the writer; when the last handle, lane and lease is gone, so is it.
+pub(super) struct Owner {
+    core: Arc<Core>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let (answer, _) = oneshot::channel();
+        self.core.send(Op::Close(answer));
+        if let Some(writer) = self.writer.take() {
+            // It has nothing to do but to write what is left.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Embedded {
+    /// Opens the journal in a directory, or makes one there. This blocks while
+    /// it reads what is queued: about a second for a million deliveries.
+    ///
+    /// # Errors
+    /// The directory is in use, is no journal, or cannot be read.
+    pub fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
+        let opened = open::open(&config)?;
+        let clock = JournalClock::new(clock, opened.counters.map(|counters| counters.now));
+        let now = clock.now();
+        let counters = opened.counters.unwrap_or(Counters { next_seq: 1, live_bytes: 0, now });
+        let path = config.path.clone();
+        let core = Core::new(config, clock, opened.store, opened.spaces, opened.lanes, Metrics::default());
+        let core = Arc::new(core);
+        let writer = core.store().map(|store| Writer::new(Arc::clone(&core), store, counters));
+        let thread = std::thread::Builder::new().name("journal".to_owned());
+        let writer = thread
+            .spawn(move || writer.map(Writer::run).unwrap_or_default())
+            .map_err(|cause| OpenError::Io { path, cause })?;
+        Ok(Self(Arc::new(Owner { core, writer: Some(writer) })))
+    }
+
+    /// What it counts, to be registered.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.core.metrics
+    }
+
+    /// How many times it has waited for the disk.
+    pub fn syncs(&self) -> u64 {
+        self.0.core.store().map_or(0, |store| store.syncs())
+    }
+
+    /// Reads from the store on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Core, &Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let core = Arc::clone(&self.0.core);
+        let store = core.store().ok_or_else(|| core.unavailable())?;
+        tokio::task::spawn_blocking(move || read(&core, &store))
+            .await
+            .map_err(|cause| Unavailable(cause.to_string()))?
+            .map_err(|cause| Unavailable(cause.to_string()))
+    }
+}
+
+impl Journal for Embedded {
+    type Lane = EmbeddedLane;
+
+    fn now(&self) -> Timestamp {
+        self.0.core.clock.now()
+    }
+
+    async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
+        let core = &self.0.core;
+        let count = batch.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let items: Vec<_> = batch.into_iter().map(Item::new).collect();
+        let bytes: u64 = items.iter().map(|item| item.record.len() as u64).sum();
+        // A batch that is larger than all the room waits for all of it.
+        let permits = bytes.div_ceil(PERMIT).clamp(1, WAITING_BYTES as u64 / PERMIT);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let refused = || vec![Appended::Refused(RefusedReason::Unavailable); count];
+        match core.room.acquire_many(permits).await {
+            Ok(room) => room.forget(),
+            Err(_) => return refused(),
+        }
+        let (answer, answers) = oneshot::channel();
+        if !core.inbox.push(Op::Append(Batch { items, bytes, permits, answer })) {
+            return refused();
+        }
+        answers.await.unwrap_or_else(|_| vec![Appended::Unknown; count])
+    }
+
+    async fn claim(&self, webhook: WebhookUid, ordering: Ordering) -> Result<EmbeddedLane, ClaimError> {
+        EmbeddedLane::claim(Arc::clone(&self.0), webhook, ordering).await
+    }
+
+    async fn unclaimed(&self) -> Vec<WebhookUid> {
+        self.0.core.lanes.unclaimed().await
+    }
+
+    async fn drop_webhook(&self, webhook: WebhookUid) -> Result<(), Unavailable> {
+        let (answer, dropped) = oneshot::channel();
+        self.0.core.send(Op::Drop(webhook, answer));
+        dropped.await.map_err(|_| self.0.core.unavailable())
+    }
+
+    async fn depth(&self, webhook: WebhookUid) -> Result<Depth, Unavailable> {
+        let Some(cell) = self.0.core.lanes.get(webhook) else {
+            return self.0.core.store().map(|_| Depth::default()).ok_or_else(|| self.0.core.unavailable());
+        };
+        let (pending, dead, low) = {
+            let inner = cell.lock();
+            (inner.pending, inner.dead, inner.low)
+        };
+        if pending == 0 {
+            return Ok(Depth { pending, oldest: None, dead });
+        }
+        let oldest = self.read(move |_, store| oldest(store, webhook, low)).await?;
+        Ok(Depth { pending, oldest, dead })
+    }
+
+    async fn dead_letters(
+        &self,
+        webhook: WebhookUid,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<DeadLetter>, Unavailable> {
+        self.read(move |_, store| dead_letters(store, webhook, cursor, limit)).await
+    }
+
+    async fn close(&self) -> Result<(), Unavailable> {
+        let (answer, closed) = oneshot::channel();
+        self.0.core.send(Op::Close(answer));
+        closed.await.map_err(|_| self.0.core.unavailable())
+    }
+}
+
+/// Retries that are looked at for the age of the oldest delivery.
+const OLDEST_LOOK: usize = 1000;
+
+/// When about the oldest delivery was accepted: exact but where a webhook has
+/// more than [`OLDEST_LOOK`] retries.
+fn oldest(store: &Store, webhook: WebhookUid, low: u64) -> Result<Option<Timestamp>, StoreError> {
+    let mut oldest: Option<Timestamp> = None;
+    let ready = store.ready.range(keys::ready(webhook, low)..=keys::ready(webhook, u64::MAX)).take(1);
+    let retry = store.retry.prefix(webhook.as_bytes()).take(OLDEST_LOOK);
+    for guard in ready.chain(retry) {
+        let accepted_at = Ticket::decode(&guard.value()?)?.accepted_at;
+        oldest = Some(oldest.map_or(accepted_at, |oldest| oldest.min(accepted_at)));
+    }
+    Ok(oldest)
+}
+
+fn dead_letters(
+    store: &Store,
+    webhook: WebhookUid,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<DeadLetter>, StoreError> {
+    let first = keys::timed(webhook, Timestamp::from_millis(0), 0).to_vec();
+    // A cursor is the key of the last letter, and a zero after it; never of another webhook.
+    let from = cursor.map_or(first.clone(), |cursor| [cursor.0, vec![0]].concat()).max(first);
+    let to = keys::timed(webhook, Timestamp::from_millis(u64::MAX), u64::MAX).to_vec();
+    let mut page = Page { items: Vec::new(), next: None };
+    if from > to {
+        return Ok(page);
+    }
+    let mut last = None;
+    for guard in store.dead.range(from..=to) {
+        if page.items.len() == limit.max(1) {
+            page.next = last.map(Cursor);
+            break;
+        }
+        let (key, value) = guard.into_inner()?;
+        page.items.push(record::decode_death(&value)?);
+        last = Some(key.to_vec());
+    }
+    Ok(page)
+}

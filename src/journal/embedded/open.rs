@@ -1,0 +1,225 @@
+//! Opening the journal's directory.
+//!
+//! ```text
+//! LOCK     held while the journal is open
+//! FORMAT   "herald-journal 1"
+//! store/   the storage library's own
+//! ```
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Config;
+use super::core::Lanes;
+use super::keys;
+use super::record::{Reader, Ticket};
+use super::seen::{SeenFilters, Spaces};
+use super::store::{Counters, Store, StoreError};
+use crate::model::{Timestamp, WebhookUid};
+
+/// The version that this program writes.
+const FORMAT: u32 = 1;
+
+/// The oldest version that it reads.
+const OLDEST: u32 = 1;
+
+const NAME: &str = "herald-journal";
+
+/// Why a journal cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "the journal in {path} is in use by another process; give this one a directory of its own, \
+         or stop the other first"
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "the journal in {path} has format {found}, and this version reads {OLDEST} to {FORMAT}: \
+         run the version of Herald that wrote it, or a newer one"
+    )]
+    TooNew {
+        /// The directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// A program wrote it that is too old.
+    #[error(
+        "the journal in {path} has format {found}, and this version reads {OLDEST} to {FORMAT}: \
+         let an older version of Herald deliver what is in it first"
+    )]
+    TooOld {
+        /// The directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// It is something else.
+    #[error("{path} holds something that is not a journal; name an empty directory")]
+    NotAJournal {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory cannot be used.
+    #[error("cannot use {path} for the journal: {cause}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// The store in it cannot be read.
+    #[error(
+        "the journal in {path} cannot be read: {cause}; restore the volume from a backup, or set it aside"
+    )]
+    Store {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: StoreError,
+    },
+}
+
+/// What was found in the directory.
+pub struct Opened {
+    /// Its store.
+    pub store: Store,
+    /// What the last commit kept, if there was one.
+    pub counters: Option<Counters>,
+    /// The webhooks that have something.
+    pub lanes: Lanes,
+    /// Known events.
+    pub spaces: Arc<Spaces>,
+}
+
+/// Opens or creates a journal.
+pub fn open(config: &Config) -> Result<Opened, OpenError> {
+    let path = &config.path;
+    let io = |cause| OpenError::Io { path: path.clone(), cause };
+    std::fs::create_dir_all(path).map_err(io)?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(path.join("LOCK")).map_err(io)?;
+    lock.try_lock().map_err(|cause| match cause {
+        TryLockError::WouldBlock => OpenError::Locked { path: path.clone() },
+        TryLockError::Error(cause) => io(cause),
+    })?;
+    check_format(path)?;
+    let failed = |cause| OpenError::Store { path: path.clone(), cause };
+    let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
+    let filters = Arc::new(SeenFilters(Arc::clone(&spaces)));
+    let store = Store::open(&path.join("store"), config.cache_bytes, filters, lock).map_err(failed)?;
+    let counters = store.counters().map_err(failed)?;
+    let lanes = Lanes::default();
+    restore(&store, counters, &spaces, &lanes).map_err(failed)?;
+    Ok(Opened { store, counters, lanes, spaces })
+}
+
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let io = |cause| OpenError::Io { path: path.to_owned(), cause };
+    let file = path.join("FORMAT");
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            if path.join("store").exists() {
+                return Err(OpenError::NotAJournal { path: path.to_owned() });
+            }
+            return write_format(path, &file).map_err(io);
+        }
+        Err(cause) => return Err(io(cause)),
+    };
+    let found = text.trim().strip_prefix(NAME).and_then(|version| version.trim().parse().ok());
+    match found {
+        None => Err(OpenError::NotAJournal { path: path.to_owned() }),
+        Some(found) if found < OLDEST => Err(OpenError::TooOld { path: path.to_owned(), found }),
+        Some(found) if found > FORMAT => Err(OpenError::TooNew { path: path.to_owned(), found }),
+        Some(_) => Ok(()),
+    }
+}
+
+fn write_format(path: &Path, file: &Path) -> io::Result<()> {
+    let new = path.join("FORMAT.new");
+    let mut out = File::create(&new)?;
+    writeln!(out, "{NAME} {FORMAT}")?;
+    out.sync_all()?;
+    std::fs::rename(&new, file)?;
+    File::open(path)?.sync_all()
+}
+
+/// Counts what every webhook has. Each lane is read from its low-water mark,
+/// so that what has ended costs nothing.
+fn restore(
+    store: &Store,
+    counters: Option<Counters>,
+    spaces: &Spaces,
+    lanes: &Lanes,
+) -> Result<(), StoreError> {
+    let mut counts = Vec::new();
+    for guard in store.spaces.iter() {
+        let (key, value) = guard.into_inner()?;
+        counts.push((keys::last(&key)?, Reader { bytes: &value, kind: "count" }.u64()?));
+    }
+    let now = counters.map_or(Timestamp::from_millis(0), |counters| counters.now);
+    spaces.restore(now, counts);
+    for guard in store.lanes.iter() {
+        let (key, value) = guard.into_inner()?;
+        if let (16, Some(webhook)) = (key.len(), keys::webhook(&key)) {
+            let mut reader = Reader { bytes: &value, kind: "lane" };
+            let cell = lanes.cell(webhook);
+            let mut inner = cell.lock();
+            inner.low = reader.u64()?;
+            inner.kept_low = inner.low;
+            inner.dead = reader.u64()?;
+        }
+    }
+    restore_ready(store, lanes)?;
+    for guard in store.order.iter() {
+        let (key, value) = guard.into_inner()?;
+        let Some(webhook) = keys::webhook(&key) else { continue };
+        let (at, ticket) = super::order::decode(&value)?;
+        let cell = lanes.cell(webhook);
+        let mut inner = cell.lock();
+        inner.pending += 1;
+        inner.oldest = Some(inner.oldest.map_or(ticket.accepted_at, |oldest| oldest.min(ticket.accepted_at)));
+        match at {
+            Some(_) => inner.retrying += 1,
+            None => inner.parked += 1,
+        }
+    }
+    for cell in lanes.all() {
+        lanes.offer(&cell);
+    }
+    Ok(())
+}
+
+fn restore_ready(store: &Store, lanes: &Lanes) -> Result<(), StoreError> {
+    let mut next = Some(WebhookUid::from_bytes([0; 16]));
+    while let Some(from) = next {
+        let Some(guard) = store.ready.range(keys::ready(from, 0)..).next() else { break };
+        let Some(webhook) = keys::webhook(&guard.key()?) else { break };
+        next = keys::after(webhook);
+        let cell = lanes.cell(webhook);
+        let mut inner = cell.lock();
+        let range = keys::ready(webhook, inner.low)..=keys::ready(webhook, u64::MAX);
+        let mut guards = store.ready.range(range);
+        if let Some(guard) = guards.next() {
+            let (key, value) = guard.into_inner()?;
+            inner.low = keys::last(&key)?;
+            inner.oldest = Some(Ticket::decode(&value)?.accepted_at);
+            inner.pending = 1;
+        }
+        for guard in guards {
+            guard.key()?;
+            inner.pending += 1;
+        }
+    }
+    Ok(())
+}

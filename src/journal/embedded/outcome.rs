@@ -1,0 +1,203 @@
+//! What came of a delivery, on the disk.
+//!
+//! ```text
+//! done, expired ──> the ticket goes, and the event with its last ticket
+//! retry at      ──> the ticket moves to `retry`, and blocks its user in `order`
+//! dead          ──> as done, and a dead letter with a copy of the event
+//! ```
+//!
+//! A dead letter has its own copy, so the event's record never has to wait for
+//! people to look at it.
+
+use std::sync::Arc;
+
+use super::cell::Cell;
+use super::keys;
+use super::op::{End, Parking, Place, Settle};
+use super::order::{self, Unblocked};
+use super::record::{self, Reader, Ticket};
+use super::store::StoreError;
+use super::writer::{Commit, Writer};
+use crate::journal::{DeadLetter, DeathNote};
+use crate::model::{Event, Timestamp};
+
+impl Writer {
+    /// Carries out an outcome.
+    pub fn settle(&mut self, commit: &mut Commit, settle: Settle) -> Result<(), StoreError> {
+        let Settle { cell, epoch, seq, place, ticket, end, unblocks } = settle;
+        if matches!(end, End::Done | End::Retry(_) | End::Dead(..)) {
+            commit.outcomes += 1;
+        }
+        if cell.lock().dropped >= epoch {
+            return Ok(());
+        }
+        if unblocks {
+            // Before, so that all of this outcome is in one commit.
+            self.flush_order(commit)?;
+        }
+        match end {
+            End::Retry(at) => {
+                self.retry(commit, cell, epoch, (seq, place, ticket), at);
+                return Ok(());
+            }
+            End::Dead(event, note) => {
+                self.bury(commit, &cell, seq, &ticket, event, note);
+            }
+            End::Done => {}
+            End::Expired => {
+                self.core.metrics.expired.inc();
+            }
+            End::Unreadable => {
+                self.core.metrics.unreadable.inc();
+            }
+        }
+        self.end(commit, cell, epoch, (seq, place, ticket), unblocks)
+    }
+
+    /// Removes a delivery that has ended, and its event with the last one.
+    /// If it `unblocks`, all of `order` must have been written.
+    pub fn end(
+        &mut self,
+        commit: &mut Commit,
+        cell: Arc<Cell>,
+        epoch: u64,
+        (seq, place, ticket): (u64, Place, Ticket),
+        unblocks: bool,
+    ) -> Result<(), StoreError> {
+        self.unqueue(commit, &cell, seq, place);
+        if let Place::Retry(_) = place {
+            commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
+            commit.order_dirty = true;
+        }
+        self.release_event(commit, seq, &ticket)?;
+        let mut unblocked = Unblocked::default();
+        if unblocks {
+            let ended = Parking { cell: Arc::clone(&cell), epoch, seq, place, ticket };
+            unblocked = self.unblock(commit, &ended)?;
+        }
+        {
+            let mut inner = cell.lock();
+            inner.pending = inner.pending.saturating_sub(1);
+        }
+        commit.note_lane(&cell);
+        commit.after_write(move |_| {
+            let mut inner = cell.lock();
+            let Some(holder) = inner.holder(epoch) else {
+                return;
+            };
+            holder.written(seq);
+            holder.users.end(ticket.user, seq);
+            if unblocks {
+                holder.users.set_first(ticket.user, unblocked.first);
+            }
+            if let Place::Retry(at) = place {
+                holder.retries.changes += 1;
+                holder.retries.remove(at, seq);
+            }
+            let next = unblocked.first.zip(unblocked.due);
+            if let Some((next, ticket)) = next {
+                holder.retries.add(order::AT_ONCE, next, ticket);
+            }
+            drop(inner);
+            if next.is_some() {
+                cell.changed.notify_one();
+            }
+        });
+        Ok(())
+    }
+
+    fn retry(
+        &mut self,
+        commit: &mut Commit,
+        cell: Arc<Cell>,
+        epoch: u64,
+        (seq, place, mut ticket): (u64, Place, Ticket),
+        at: Timestamp,
+    ) {
+        // A key is written once in a commit: what stands at the same place is only replaced.
+        if place == Place::Retry(at) {
+            cell.lock().retrying -= 1;
+        } else {
+            self.unqueue(commit, &cell, seq, place);
+        }
+        ticket.failures = ticket.failures.saturating_add(1);
+        let webhook = cell.webhook;
+        commit.batch.put(&self.store.retry, keys::timed(webhook, at, seq), ticket.encode());
+        let key = keys::order(webhook, ticket.user, seq);
+        commit.batch.put(&self.store.order, key, order::encode(Some(at), &ticket));
+        commit.order_dirty = true;
+        cell.lock().retrying += 1;
+        commit.note_lane(&cell);
+        commit.after_write(move |_| {
+            let mut inner = cell.lock();
+            let Some(holder) = inner.holder(epoch) else {
+                return;
+            };
+            holder.written(seq);
+            holder.users.end(ticket.user, seq);
+            holder.users.add(ticket.user, seq);
+            holder.retries.unwritten -= 1;
+            holder.retries.add(at, seq, ticket);
+            drop(inner);
+            cell.changed.notify_one();
+        });
+    }
+
+    fn unqueue(&mut self, commit: &mut Commit, cell: &Cell, seq: u64, place: Place) {
+        match place {
+            Place::Ready => commit.batch.remove_once(&self.store.ready, keys::ready(cell.webhook, seq)),
+            Place::Retry(at) => {
+                commit.batch.remove(&self.store.retry, keys::timed(cell.webhook, at, seq));
+                let mut inner = cell.lock();
+                inner.retrying = inner.retrying.saturating_sub(1);
+            }
+        }
+    }
+
+    /// One delivery less of an event; the event goes with the last.
+    pub fn release_event(
+        &mut self,
+        commit: &mut Commit,
+        seq: u64,
+        ticket: &Ticket,
+    ) -> Result<(), StoreError> {
+        if ticket.shared {
+            let left = match commit.shares.get(&seq) {
+                Some(left) => *left,
+                None => match self.store.shares.get(keys::seq(seq))? {
+                    Some(bytes) => Reader { bytes: &bytes, kind: "share" }.u32()?,
+                    None => 1,
+                },
+            };
+            commit.shares.insert(seq, left.saturating_sub(1));
+            if left > 1 {
+                return Ok(());
+            }
+        }
+        commit.batch.remove_once(&self.store.events, keys::seq(seq));
+        self.live_bytes = self.live_bytes.saturating_sub(u64::from(ticket.size));
+        Ok(())
+    }
+
+    fn bury(
+        &mut self,
+        commit: &mut Commit,
+        cell: &Arc<Cell>,
+        seq: u64,
+        ticket: &Ticket,
+        event: Arc<Event>,
+        note: DeathNote,
+    ) {
+        let letter = DeadLetter {
+            event,
+            accepted_at: ticket.accepted_at,
+            died_at: self.core.clock.now(),
+            attempts: ticket.failures.saturating_add(1),
+            note,
+        };
+        let key = keys::timed(cell.webhook, letter.died_at, seq);
+        commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
+        cell.lock().dead += 1;
+        commit.lanes.insert(cell.webhook, Arc::clone(cell));
+    }
+}

@@ -1,0 +1,77 @@
+//! What only this engine promises: that it is durable, and what is on its disk.
+
+mod durable;
+mod limits;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Config, Embedded};
+use crate::journal::{Append, Journal, Lane};
+use crate::model::{Event, EventType, ManualClock, Ordering, Timestamp, WebhookUid};
+
+/// A journal in a folder of its own, whose clock the test moves.
+struct Bench {
+    folder: tempfile::TempDir,
+    hand: ManualClock,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let hand = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
+        Self { folder: tempfile::tempdir().expect("a folder"), hand }
+    }
+
+    fn config(&self) -> Config {
+        Config::new(self.folder.path().join("journal"))
+    }
+
+    fn open(&self) -> Embedded {
+        self.open_with(self.config())
+    }
+
+    fn open_with(&self, config: Config) -> Embedded {
+        Embedded::open(config, self.hand.clock()).expect("the journal opens")
+    }
+}
+
+fn webhook(number: u8) -> WebhookUid {
+    WebhookUid::from_bytes([number; 16])
+}
+
+fn event(id: &str, subject: &str) -> Arc<Event> {
+    Arc::new(Event {
+        namespace: "identity".to_owned(),
+        id: id.to_owned(),
+        source: "/idp".to_owned(),
+        event_type: EventType::UserCreated,
+        subject: subject.to_owned(),
+        time: Timestamp::from_millis(1),
+        data: Bytes::from_static(b"{}"),
+    })
+}
+
+fn append(id: &str, webhooks: &[u8]) -> Append {
+    Append { event: event(id, "user"), webhooks: webhooks.iter().copied().map(webhook).collect() }
+}
+
+/// Everything within a deadline that fails loudly.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it happens within 30 s")
+}
+
+async fn claim(journal: &Embedded, number: u8) -> super::EmbeddedLane {
+    soon(journal.claim(webhook(number), Ordering::None)).await.expect("the lane is free")
+}
+
+/// The ids of what is leased next, `n` of them; the leases are dropped with the lane.
+async fn ids(lane: &mut super::EmbeddedLane, n: usize) -> Vec<String> {
+    use crate::journal::Lease;
+    let mut leases = Vec::new();
+    while leases.len() < n {
+        leases.extend(soon(lane.next(n - leases.len())).await.expect("the lane is ours"));
+    }
+    leases.iter().map(|lease| lease.delivery().event.id.clone()).collect()
+}

@@ -1,0 +1,211 @@
+//! What a new process finds.
+
+use super::super::OpenError;
+use super::{Bench, append, claim, event, ids, soon, webhook};
+use crate::journal::embedded::Embedded;
+use crate::journal::{
+    Append, Appended, DeathNote, Journal, Lane, LaneState, Lease, Outcome, RefusedReason, Settled,
+};
+use crate::model::Ordering;
+use std::sync::atomic::Ordering as Atomic;
+use std::time::Duration;
+
+#[tokio::test]
+async fn what_is_pending_to_be_retried_or_dead_is_there_after_a_restart() {
+    let bench = Bench::new();
+    {
+        let journal = bench.open();
+        let batch = ["done", "retry", "dead", "leased", "pending"].map(|id| append(id, &[1, 2])).to_vec();
+        assert_eq!(soon(journal.append(batch)).await, vec![Appended::Stored; 5]);
+        let mut lane = claim(&journal, 1).await;
+        let leases = soon(lane.next(4)).await.expect("ours");
+        let outcomes = [
+            Outcome::Done,
+            Outcome::Retry { after: Duration::from_secs(40) },
+            Outcome::Dead(DeathNote { reason: "Gone".to_owned(), message: "410".to_owned() }),
+        ];
+        let mut leases = leases.into_iter();
+        for outcome in outcomes {
+            let lease = leases.next().expect("a lease");
+            assert_eq!(soon(lease.settle(outcome)).await, Settled::Ok);
+        }
+        assert!(soon(lane.compare_and_set(None, LaneState(vec![7]))).await.expect("ours"));
+        soon(journal.close()).await.expect("closed");
+    }
+    let journal = bench.open();
+    let depth = soon(journal.depth(webhook(1))).await.expect("open");
+    assert_eq!((depth.pending, depth.dead), (3, 1));
+    assert_eq!(soon(journal.depth(webhook(2))).await.expect("open").pending, 5);
+    let letters = soon(journal.dead_letters(webhook(1), None, 10)).await.expect("open").items;
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].event.id.as_str(), letters[0].attempts), ("dead", 1));
+    assert_eq!(letters[0].note.reason, "Gone");
+    let mut lane = claim(&journal, 1).await;
+    assert_eq!(soon(lane.state()).await.expect("ours"), Some(LaneState(vec![7])));
+    let leases = soon(lane.next(10)).await.expect("ours");
+    let found: Vec<_> = leases.iter().map(|lease| lease.delivery().event.id.as_str()).collect();
+    assert_eq!(found, ["leased", "pending"]);
+    bench.hand.advance(Duration::from_secs(41));
+    let retries = soon(lane.next(10)).await.expect("ours");
+    assert_eq!(retries.len(), 1);
+    assert_eq!(retries[0].delivery().event, event("retry", "user"));
+    assert_eq!(retries[0].delivery().failures, 1);
+    let mut other = claim(&journal, 2).await;
+    assert_eq!(ids(&mut other, 5).await, ["done", "retry", "dead", "leased", "pending"]);
+}
+
+#[tokio::test]
+async fn a_lane_lost_or_dropped_gives_back_what_was_not_settled() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    soon(journal.append(vec![append("a", &[1]), append("b", &[1])])).await;
+    assert_eq!(soon(journal.unclaimed()).await, [webhook(1)]);
+    let mut lane = claim(&journal, 1).await;
+    let mut leases = soon(lane.next(2)).await.expect("ours");
+    let second = leases.pop().expect("two");
+    assert!(journal.claim(webhook(1), Ordering::None).await.is_err(), "it is held");
+    drop(lane);
+    assert_eq!(soon(second.settle(Outcome::Done)).await, Settled::Stale);
+    drop(leases);
+    assert_eq!(soon(journal.unclaimed()).await, [webhook(1)]);
+    let mut lane = claim(&journal, 1).await;
+    assert_eq!(ids(&mut lane, 2).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn the_directory_has_one_user_and_says_so() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    let second = Embedded::open(bench.config(), bench.hand.clock()).err();
+    assert!(matches!(second, Some(OpenError::Locked { .. })), "{second:?}");
+    soon(journal.close()).await.expect("closed");
+    assert_eq!(
+        soon(journal.append(vec![append("a", &[1])])).await,
+        [Appended::Refused(RefusedReason::Unavailable)]
+    );
+    bench.open();
+    std::fs::write(bench.config().path.join("FORMAT"), "herald-journal 9\n").expect("written");
+    let newer = Embedded::open(bench.config(), bench.hand.clock()).err();
+    assert!(matches!(newer, Some(OpenError::TooNew { found: 9, .. })), "{newer:?}");
+    std::fs::write(bench.config().path.join("FORMAT"), "shopping list").expect("written");
+    let other = Embedded::open(bench.config(), bench.hand.clock()).err();
+    assert!(matches!(other, Some(OpenError::NotAJournal { .. })), "{other:?}");
+}
+
+#[tokio::test]
+async fn appends_that_arrive_together_share_an_fsync() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    let before = journal.syncs();
+    let appends = (0..400).map(|i| {
+        let journal = journal.clone();
+        async move { journal.append(vec![append(&format!("e{i}"), &[1])]).await }
+    });
+    let answers = soon(futures::future::join_all(appends)).await;
+    assert!(answers.iter().all(|answer| *answer == [Appended::Stored]));
+    let syncs = journal.syncs() - before;
+    assert!((1..100).contains(&syncs), "{syncs} fsyncs for 400 appends");
+}
+
+#[tokio::test]
+async fn a_failed_fsync_leaves_the_answer_unknown_and_ends_all_work_until_reopened() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    soon(journal.append(vec![append("a", &[1])])).await;
+    let mut lane = claim(&journal, 1).await;
+    journal.0.core.store().expect("open").fail_sync.store(true, Atomic::Relaxed);
+    assert_eq!(soon(journal.append(vec![append("b", &[1])])).await, [Appended::Unknown]);
+    assert_eq!(
+        soon(journal.append(vec![append("c", &[1])])).await,
+        [Appended::Refused(RefusedReason::Unavailable)]
+    );
+    assert!(soon(lane.next(1)).await.is_err(), "the lane is lost");
+    let failure = soon(journal.depth(webhook(1))).await.expect_err("unavailable");
+    assert!(failure.to_string().contains("fsync"), "{failure}");
+    drop(lane);
+    drop(journal);
+    let journal = bench.open();
+    assert_ne!(soon(journal.append(vec![append("b", &[1])])).await, [Appended::Unknown]);
+    let mut lane = claim(&journal, 1).await;
+    assert_eq!(ids(&mut lane, 2).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn nothing_is_leased_before_its_fsync() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    let mut lane = claim(&journal, 1).await;
+    journal.0.core.store().expect("open").fail_sync.store(true, Atomic::Relaxed);
+    let appends = async { journal.append(vec![append("a", &[1])]).await };
+    let (leases, answer) = soon(futures::future::join(lane.next(1), appends)).await;
+    assert_eq!(answer, [Appended::Unknown]);
+    assert!(leases.is_err(), "it ends without a lease");
+}
+
+#[tokio::test]
+async fn an_event_goes_from_the_disk_with_the_last_of_its_deliveries() {
+    let bench = Bench::new();
+    let shared = Append { event: event("shared", "u"), webhooks: [1, 2, 3].map(webhook).to_vec() };
+    {
+        let journal = bench.open();
+        soon(journal.append(vec![shared, append("own", &[1])])).await;
+        let mut lane = claim(&journal, 1).await;
+        for lease in soon(lane.next(2)).await.expect("ours") {
+            soon(lease.settle(Outcome::Done)).await;
+        }
+        soon(journal.close()).await.expect("closed");
+    }
+    {
+        let journal = bench.open();
+        assert_eq!(events(&journal), 1, "two deliveries of the shared one are left");
+        let mut lane = claim(&journal, 2).await;
+        let lease = soon(lane.next(1)).await.expect("ours").pop().expect("one");
+        let note = DeathNote { reason: "r".to_owned(), message: "m".to_owned() };
+        soon(lease.settle(Outcome::Dead(note))).await;
+        soon(journal.close()).await.expect("closed");
+    }
+    let journal = bench.open();
+    assert_eq!(events(&journal), 1);
+    let mut lane = claim(&journal, 3).await;
+    let lease = soon(lane.next(1)).await.expect("ours").pop().expect("one");
+    soon(lease.settle(Outcome::Done)).await;
+    soon(journal.close()).await.expect("closed");
+    let journal = {
+        drop(lane);
+        drop(journal);
+        bench.open()
+    };
+    assert_eq!(events(&journal), 0);
+    assert_eq!(journal.0.core.store().expect("open").shares.iter().count(), 0);
+    assert_eq!(soon(journal.dead_letters(webhook(2), None, 9)).await.expect("open").items.len(), 1);
+}
+
+fn events(journal: &Embedded) -> usize {
+    // Without the marker.
+    journal.0.core.store().expect("open").events.iter().count() - 1
+}
+
+#[tokio::test]
+async fn a_write_cut_short_by_a_crash_loses_nothing_that_was_acknowledged() {
+    let bench = Bench::new();
+    {
+        let journal = bench.open();
+        soon(journal.append(vec![append("a", &[1])])).await;
+        soon(journal.append(vec![append("b", &[1])])).await;
+        drop(journal);
+    }
+    // The library's log ends with the record of the close; cut into it.
+    let store = bench.config().path.join("store");
+    let log = std::fs::read_dir(&store)
+        .expect("readable")
+        .map(|entry| entry.expect("readable").path())
+        .find(|path| path.extension().is_some_and(|e| e == "jnl"))
+        .expect("a log");
+    let bytes = std::fs::read(&log).expect("readable");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("not empty");
+    let file = std::fs::File::options().write(true).open(&log).expect("writable");
+    file.set_len(end as u64 - 3).expect("cut");
+    let journal = bench.open();
+    let mut lane = claim(&journal, 1).await;
+    assert_eq!(ids(&mut lane, 2).await, ["a", "b"]);
+}

@@ -1,0 +1,103 @@
+//! Its bounds.
+
+use std::time::Duration;
+
+use super::{Bench, append, claim, ids, soon, webhook};
+use crate::journal::embedded::BACKLOG_FULL;
+use crate::journal::{Appended, Journal, Lane, Lease, Outcome, RefusedReason};
+
+#[tokio::test]
+async fn a_full_backlog_makes_dead_letters_of_that_webhook_alone() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.backlog = 3;
+    let journal = bench.open_with(config);
+    for i in 0..5 {
+        let webhooks: &[u8] = if i == 4 { &[1, 2] } else { &[1] };
+        assert_eq!(soon(journal.append(vec![append(&format!("e{i}"), webhooks)])).await, [Appended::Stored]);
+    }
+    let depth = soon(journal.depth(webhook(1))).await.expect("open");
+    assert_eq!((depth.pending, depth.dead), (3, 2));
+    let letters = soon(journal.dead_letters(webhook(1), None, 9)).await.expect("open").items;
+    assert_eq!(letters.iter().map(|l| l.event.id.as_str()).collect::<Vec<_>>(), ["e3", "e4"]);
+    assert!(letters.iter().all(|letter| letter.note.reason == BACKLOG_FULL && letter.attempts == 0));
+    let mut lane = claim(&journal, 2).await;
+    assert_eq!(ids(&mut lane, 1).await, ["e4"]);
+    let mut lane = claim(&journal, 1).await;
+    let lease = soon(lane.next(1)).await.expect("ours").pop().expect("one");
+    soon(lease.settle(Outcome::Done)).await;
+    drop(lane);
+    drop(claim(&journal, 1).await);
+    soon(journal.append(vec![append("e5", &[1])])).await;
+    let depth = soon(journal.depth(webhook(1))).await.expect("open");
+    assert_eq!((depth.pending, depth.dead), (3, 2), "there is room for one again");
+}
+
+#[tokio::test]
+async fn a_full_journal_refuses_and_takes_again_when_there_is_room() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.max_bytes = 300;
+    let journal = bench.open_with(config);
+    let full = [Appended::Refused(RefusedReason::Full)];
+    let mut stored = 0;
+    while soon(journal.append(vec![append(&format!("e{stored}"), &[1])])).await != full {
+        stored += 1;
+        assert!(stored < 10, "300 bytes are not full");
+    }
+    assert!(stored > 1, "{stored}");
+    let mut lane = claim(&journal, 1).await;
+    for lease in soon(lane.next(1)).await.expect("ours") {
+        soon(lease.settle(Outcome::Done)).await;
+    }
+    drop(lane);
+    drop(claim(&journal, 1).await);
+    assert_eq!(soon(journal.append(vec![append("more", &[1])])).await, [Appended::Stored]);
+}
+
+#[tokio::test]
+async fn what_outlives_the_retention_is_dropped_and_counted_whether_or_not_anybody_reads() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.retention = Duration::from_mins(10);
+    let journal = bench.open_with(config);
+    soon(journal.append(vec![append("retried", &[1]), append("old", &[1, 2])])).await;
+    let mut lane = claim(&journal, 1).await;
+    let lease = soon(lane.next(1)).await.expect("ours").pop().expect("one");
+    soon(lease.settle(Outcome::Retry { after: Duration::from_hours(1) })).await;
+    for _ in 0..11 {
+        bench.hand.advance(Duration::from_mins(1));
+        journal.now();
+    }
+    soon(journal.append(vec![append("new", &[1])])).await;
+    assert_eq!(ids(&mut lane, 1).await, ["new"]);
+    soon(async {
+        // The writer looks once in a second.
+        while journal.metrics().expired.get() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(soon(journal.depth(webhook(1))).await.expect("open").pending, 1);
+    assert_eq!(soon(journal.depth(webhook(2))).await.expect("open").pending, 0);
+}
+
+#[tokio::test]
+async fn a_step_of_a_day_expires_nothing_and_fires_nothing() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.retention = Duration::from_hours(1);
+    {
+        let journal = bench.open_with(config.clone());
+        soon(journal.append(vec![append("a", &[1])])).await;
+        bench.hand.advance(Duration::from_hours(24));
+        let mut lane = claim(&journal, 1).await;
+        assert_eq!(ids(&mut lane, 1).await, ["a"]);
+        drop(lane);
+        soon(journal.close()).await.expect("closed");
+    }
+    bench.hand.advance(Duration::from_hours(24));
+    let journal = bench.open_with(config);
+    let mut lane = claim(&journal, 1).await;
+    assert_eq!(ids(&mut lane, 1).await, ["a"]);
+}

@@ -1,0 +1,300 @@
+//! The one thread that writes.
+//!
+//! ```text
+//! inbox ─ take all ─> apply each into a commit ─> write ─ (sync) ─> answer, hand to lanes
+//!                                                           │
+//!                          at once if an answer waits for it; else within the loss window
+//! ```
+//!
+//! **Guarantees.** Nothing is answered as stored, and no lane sees it, before
+//! it is on the disk. After a write or a sync that failed nothing is written
+//! any more: everybody is told, and the store is let go.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::cell::Cell;
+use super::core::Core;
+use super::keys;
+use super::op::Op;
+use super::store::{Batch, Counters, Store, StoreError};
+use crate::journal::{Appended, Lost, RefusedReason};
+use crate::model::{EventKey, Timestamp, WebhookUid};
+
+/// When outcomes are made durable, so that with the sync itself it stays
+/// within [`crate::journal::OUTCOME_LOSS_WINDOW`].
+const SYNC_WITHIN: Duration = Duration::from_millis(60);
+
+/// How often the writer looks at the clock and at what has expired.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Outcomes of a lane after which its low-water mark is written.
+const LOW_STEP: u64 = 512;
+
+/// See the module.
+pub struct Writer {
+    /// Shared with everybody else.
+    pub core: Arc<Core>,
+    /// Its own reference; the last to go.
+    pub store: Arc<Store>,
+    /// The next event's number.
+    pub next_seq: u64,
+    /// Bytes of events that have deliveries that have not ended.
+    pub live_bytes: u64,
+    /// Webhooks that are being dropped.
+    pub drops: Vec<super::gone::Drop>,
+    unsynced: Option<Instant>,
+    ticked: Instant,
+    persisted: Timestamp,
+}
+
+/// What is to be done with the locks free, after the write or the sync.
+type Action = Box<dyn FnOnce(&Core) + Send>;
+
+/// What is gathered until it is written.
+pub struct Commit {
+    /// The writes.
+    pub batch: Batch,
+    /// Deliveries left of shared events, as this commit leaves them.
+    pub shares: HashMap<u64, u32>,
+    /// Events that this commit stores.
+    pub seen: HashSet<EventKey>,
+    /// Namespaces that it counts events of.
+    pub spaces: HashSet<u64>,
+    /// Lanes whose low-water mark or number of dead letters changed.
+    pub lanes: HashMap<WebhookUid, Arc<Cell>>,
+    /// Whether a read of `order` would miss something of it.
+    pub order_dirty: bool,
+    /// Whether somebody waits for the sync.
+    pub durable: bool,
+    /// Permits to give back.
+    pub room: usize,
+    /// As well, of outcomes.
+    pub outcomes: usize,
+    written: Vec<Action>,
+    synced: Vec<Action>,
+    answers: Vec<(oneshot::Sender<Vec<Appended>>, Vec<Appended>)>,
+    close: Option<oneshot::Sender<()>>,
+}
+
+impl Commit {
+    fn new(store: &Store) -> Self {
+        Self {
+            batch: store.batch(),
+            shares: HashMap::new(),
+            seen: HashSet::new(),
+            spaces: HashSet::new(),
+            lanes: HashMap::new(),
+            order_dirty: false,
+            durable: false,
+            room: 0,
+            outcomes: 0,
+            written: Vec::new(),
+            synced: Vec::new(),
+            answers: Vec::new(),
+            close: None,
+        }
+    }
+
+    /// Notes that a lane's low-water mark may have moved enough to be written.
+    pub fn note_lane(&mut self, cell: &Arc<Cell>) {
+        let mut inner = cell.lock();
+        inner.raise_low();
+        if inner.low >= inner.kept_low + LOW_STEP {
+            drop(inner);
+            self.lanes.insert(cell.webhook, Arc::clone(cell));
+        }
+    }
+
+    /// Runs when the batch is written, synced or not.
+    pub fn after_write(&mut self, action: impl FnOnce(&Core) + Send + 'static) {
+        self.written.push(Box::new(action));
+    }
+
+    /// Runs when all of it is durable, and asks for that.
+    pub fn after_sync(&mut self, action: impl FnOnce(&Core) + Send + 'static) {
+        self.durable = true;
+        self.synced.push(Box::new(action));
+    }
+
+    /// Answers when all of it is durable; with `Unknown` if that fails.
+    pub fn answer(&mut self, to: oneshot::Sender<Vec<Appended>>, answers: Vec<Appended>) {
+        self.durable = true;
+        self.answers.push((to, answers));
+    }
+}
+
+impl Writer {
+    /// Of a store that was just opened.
+    pub fn new(core: Arc<Core>, store: Arc<Store>, counters: Counters) -> Self {
+        Self {
+            core,
+            store,
+            next_seq: counters.next_seq,
+            live_bytes: counters.live_bytes,
+            drops: Vec::new(),
+            unsynced: None,
+            ticked: Instant::now(),
+            persisted: counters.now,
+        }
+    }
+
+    /// Runs until it is told to close, or the store fails.
+    pub fn run(mut self) {
+        let failure = loop {
+            let ops = self.core.inbox.take(self.patience());
+            match self.round(ops) {
+                Ok(None) => {}
+                Ok(Some(closed)) => {
+                    self.leave(None);
+                    let _ = closed.send(());
+                    return;
+                }
+                Err(cause) => break cause,
+            }
+        };
+        tracing::error!(error = %failure, "the journal failed and takes nothing more");
+        self.leave(Some(failure.to_string()));
+    }
+
+    fn patience(&self) -> Duration {
+        if !self.drops.is_empty() {
+            return Duration::ZERO;
+        }
+        let sync = self.unsynced.map(|since| SYNC_WITHIN.saturating_sub(since.elapsed()));
+        let tick = TICK.saturating_sub(self.ticked.elapsed());
+        sync.unwrap_or(tick).min(tick)
+    }
+
+    fn round(&mut self, ops: Vec<Op>) -> Result<Option<oneshot::Sender<()>>, StoreError> {
+        let mut commit = Commit::new(&self.store);
+        for op in ops {
+            self.apply(&mut commit, op)?;
+        }
+        self.drop_some(&mut commit)?;
+        if self.ticked.elapsed() >= TICK {
+            self.ticked = Instant::now();
+            self.tick(&mut commit)?;
+        }
+        self.write(&mut commit)?;
+        let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
+        if overdue || (commit.durable && self.unsynced.is_some()) {
+            let took = self.store.sync()?;
+            self.core.metrics.fsync.observe(took.as_secs_f64());
+            self.unsynced = None;
+        }
+        for action in commit.synced {
+            action(&self.core);
+        }
+        for (to, answers) in commit.answers {
+            let _ = to.send(answers);
+        }
+        self.core.room.add_permits(commit.room);
+        Ok(commit.close)
+    }
+
+    fn apply(&mut self, commit: &mut Commit, op: Op) -> Result<(), StoreError> {
+        match op {
+            Op::Append(batch) => self.append(commit, batch),
+            Op::Settle(settle) => self.settle(commit, settle),
+            Op::Park(parking) => self.park(commit, &parking),
+            Op::State(state) => self.set_state(commit, state),
+            Op::Barrier(answer) => {
+                commit.after_write(move |_| {
+                    let _ = answer.send(());
+                });
+                Ok(())
+            }
+            Op::Drop(webhook, answer) => {
+                self.begin_drop(webhook, answer);
+                Ok(())
+            }
+            Op::Close(answer) => {
+                self.write(commit)?;
+                for cell in self.core.lanes.all() {
+                    commit.lanes.insert(cell.webhook, cell);
+                }
+                commit.durable = true;
+                commit.close = Some(answer);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what a commit has gathered, and leaves it empty but for what
+    /// waits for the sync.
+    pub fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+        for space in commit.spaces.drain() {
+            let count = self.core.spaces.counted(space);
+            commit.batch.put(&self.store.spaces, space.to_be_bytes(), count.to_be_bytes());
+        }
+        for (seq, left) in commit.shares.drain() {
+            if left == 0 {
+                commit.batch.remove(&self.store.shares, keys::seq(seq));
+            } else {
+                commit.batch.put(&self.store.shares, keys::seq(seq), left.to_be_bytes());
+            }
+        }
+        for (webhook, cell) in commit.lanes.drain() {
+            let mut inner = cell.lock();
+            inner.raise_low();
+            inner.kept_low = inner.low;
+            let mut value = [0; 16];
+            let (low, dead) = value.split_at_mut(8);
+            low.copy_from_slice(&inner.low.to_be_bytes());
+            dead.copy_from_slice(&inner.dead.to_be_bytes());
+            commit.batch.put(&self.store.lanes, *webhook.as_bytes(), value);
+        }
+        let now = self.core.clock.now();
+        if !commit.batch.is_empty() {
+            let batch = std::mem::replace(&mut commit.batch, self.store.batch());
+            let counters = Counters { next_seq: self.next_seq, live_bytes: self.live_bytes, now };
+            self.store.commit(batch, counters)?;
+            self.persisted = now;
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        commit.order_dirty = false;
+        for action in commit.written.drain(..) {
+            action(&self.core);
+        }
+        self.core.outcomes.add_permits(std::mem::take(&mut commit.outcomes));
+        Ok(())
+    }
+
+    fn tick(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+        let now = self.core.clock.now();
+        self.expire(commit, now)?;
+        // The clock's time is kept while something ages by it.
+        let aging = self.live_bytes > 0 && now.since(self.persisted) >= Duration::from_secs(10);
+        if aging {
+            // Any write keeps it.
+            commit.lanes.extend(self.core.lanes.all().into_iter().take(1).map(|cell| (cell.webhook, cell)));
+        }
+        let metrics = &self.core.metrics;
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        metrics.live.set(bytes(self.live_bytes));
+        metrics.disk.set(bytes(self.store.disk_bytes()?));
+        metrics.window.set(self.core.spaces.held(now).as_secs_f64());
+        Ok(())
+    }
+
+    /// Lets go of the store, and tells everybody who waits.
+    fn leave(self, failure: Option<String>) {
+        let left = self.core.inbox.close();
+        self.core.let_go(failure);
+        for op in left {
+            match op {
+                Op::Append(batch) => {
+                    let refused = Appended::Refused(RefusedReason::Unavailable);
+                    let _ = batch.answer.send(vec![refused; batch.items.len()]);
+                }
+                Op::State(state) => drop(state.answer.send(Err(Lost))),
+                // Who waits for these learns it from the channel's end.
+                Op::Settle(_) | Op::Park(_) | Op::Barrier(_) | Op::Drop(..) | Op::Close(_) => {}
+            }
+        }
+    }
+}

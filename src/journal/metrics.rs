@@ -1,0 +1,86 @@
+//! What the journal counts.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Of one journal; clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Events in a batch that was appended.
+    pub batch: Histogram,
+    /// How long an fsync took.
+    pub fsync: Histogram,
+    /// Bytes on the disk.
+    pub disk: Gauge,
+    /// Bytes of events that are not delivered to all of their webhooks.
+    pub live: Gauge,
+    /// How long the shortest window of deduplication is.
+    pub window: Gauge<f64, AtomicU64>,
+    /// Deliveries that outlived the retention.
+    pub expired: Counter,
+    /// Deliveries whose event could not be read.
+    pub unreadable: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            batch: Histogram::new(exponential_buckets(1.0, 4.0, 6)),
+            fsync: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
+            disk: Gauge::default(),
+            live: Gauge::default(),
+            window: Gauge::default(),
+            expired: Counter::default(),
+            unreadable: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes them part of what is scraped.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "herald_journal_append_batch_events",
+            "Events in an appended batch",
+            self.batch.clone(),
+        );
+        registry.register_with_unit(
+            "herald_journal_fsync_duration",
+            "How long an fsync of the journal took",
+            Unit::Seconds,
+            self.fsync.clone(),
+        );
+        registry.register_with_unit(
+            "herald_journal_disk",
+            "The journal's size on disk",
+            Unit::Bytes,
+            self.disk.clone(),
+        );
+        registry.register_with_unit(
+            "herald_journal_live",
+            "Events that have deliveries that have not ended",
+            Unit::Bytes,
+            self.live.clone(),
+        );
+        registry.register_with_unit(
+            "herald_journal_deduplication_window",
+            "How long a repeated event is recognized now, in the namespace where that is shortest",
+            Unit::Seconds,
+            self.window.clone(),
+        );
+        registry.register(
+            "herald_journal_expired_deliveries",
+            "Deliveries that outlived the retention",
+            self.expired.clone(),
+        );
+        registry.register(
+            "herald_journal_unreadable_deliveries",
+            "Deliveries that were given up because the record of their event could not be read",
+            self.unreadable.clone(),
+        );
+    }
+}
