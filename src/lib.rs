@@ -17,6 +17,7 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod ingest;
 pub mod journal;
 pub mod model;
 pub mod outbound;

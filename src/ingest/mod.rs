@@ -1,0 +1,3 @@
+//! The way in for user events.
+
+pub mod parse;
