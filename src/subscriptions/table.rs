@@ -7,6 +7,11 @@ use crate::model::{EventType, WebhookUid};
 pub struct Subscriptions {}
 
 impl Subscriptions {
+    /// Whether every Webhook has been read once.
+    pub fn is_ready(&self) -> bool {
+        false
+    }
+
     /// The webhooks that an event accepted now goes to: in its namespace,
     /// enabled, wanting its type, and proved at least once.
     pub fn matching(&self, namespace: &str, event_type: EventType) -> Vec<WebhookUid> {

@@ -299,7 +299,8 @@ fn a_binary_event_is_taken_from_its_headers_and_its_body() {
 
 #[test]
 fn each_fault_of_a_binary_event_is_named() {
-    let table: [(&[(&str, &str)], &str, &str); 12] = [
+    type Changes = &'static [(&'static str, &'static str)];
+    let table: [(Changes, &str, &str); 12] = [
         (&[("ce-id", "")], "{}", "\"id\" is missing"),
         (&[("ce-specversion", "")], "{}", "\"specversion\" is missing"),
         (&[("ce-specversion", "1")], "{}", "must be \"1.0\""),

@@ -1,0 +1,181 @@
+//! Who may send: the caller is a Kubernetes identity, and RBAC decides.
+//!
+//! ```text
+//! bearer token, namespace ─> cache ─┬─ known ────────────────────────────> verdict
+//!                                   └─ not known ─> stripe ─> Review ─> cache ─┘
+//! ```
+//!
+//! **Guarantees.** Fails closed: without an answer of the API server that is
+//! younger than [`Lifetimes::allowed`], and without a token that is in date,
+//! nobody is let in. Of the callers that miss the cache for the same token
+//! and namespace at one time, one asks; the others get its verdict. At most
+//! [`STRIPES`] reviews run at one time, whoever knocks.
+//!
+//! **Assumes.** The cache holds no token, only a hash with a key of this
+//! process, so neither a dump nor a guess of a hash lets anybody in.
+
+mod cache;
+mod cluster;
+mod token;
+
+use std::array;
+use std::future::Future;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use self::cache::Cache;
+pub use self::cluster::{ClusterReview, RESOURCE};
+use super::metrics::{Authentication, Metrics};
+use crate::model::Clock;
+
+/// The most reviews at one time.
+const STRIPES: usize = 64;
+/// The most verdicts that are kept; some 100 bytes each.
+const CACHE_ENTRIES: usize = 16_384;
+/// No token is longer; the API server's own limit on headers is not far above.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+
+/// What the cluster says about a token in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The caller may send user events to the namespace.
+    Allowed,
+    /// The token is not good, or is not meant for this Herald.
+    Unauthenticated,
+    /// The token is good, and RBAC does not let its owner send.
+    Forbidden {
+        /// Who it is, as the API server names it.
+        user: String,
+    },
+    /// The API server cannot be asked now.
+    Unavailable,
+}
+
+/// Asks whether the owner of a token may send events to a namespace.
+pub trait Review: Send + Sync + 'static {
+    /// Asks once; [`Verdict::Unavailable`] where there is no answer.
+    fn review(&self, token: &str, namespace: &str) -> impl Future<Output = Verdict> + Send;
+}
+
+/// How long verdicts are good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Of a permission: what is taken away takes effect within this. No longer
+    /// than the token itself.
+    pub allowed: Duration,
+    /// Of a refusal: what is granted takes effect within this.
+    pub refused: Duration,
+    /// Of the finding that the API server is away.
+    pub unavailable: Duration,
+    /// How long a caller waits for the API server.
+    pub review: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            allowed: Duration::from_secs(45),
+            refused: Duration::from_secs(5),
+            unavailable: Duration::from_secs(1),
+            review: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Decides who may send, and remembers it for a while.
+#[derive(Debug)]
+pub struct Authenticator<R> {
+    review: R,
+    lifetimes: Lifetimes,
+    clock: Clock,
+    key: [u8; 32],
+    cache: std::sync::Mutex<Cache<Verdict>>,
+    stripes: [Mutex<()>; STRIPES],
+    metrics: Metrics,
+}
+
+impl<R: Review> Authenticator<R> {
+    /// An authenticator that knows nobody yet. The clock is for the expiry of
+    /// tokens; lifetimes run on one that never steps.
+    pub fn new(review: R, lifetimes: Lifetimes, clock: Clock, metrics: Metrics) -> Self {
+        Self {
+            review,
+            lifetimes,
+            clock,
+            key: rand::random(),
+            cache: std::sync::Mutex::new(Cache::new(CACHE_ENTRIES)),
+            stripes: array::from_fn(|_| Mutex::new(())),
+            metrics,
+        }
+    }
+
+    /// Whether the owner of `token` may send events to `namespace`.
+    pub async fn authorize(&self, token: &str, namespace: &str) -> Verdict {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Verdict::Unauthenticated;
+        }
+        let key = self.hash(token, namespace);
+        if let Some(verdict) = self.cached(&key) {
+            self.metrics.authentication(Authentication::Hit);
+            return verdict;
+        }
+        self.metrics.authentication(Authentication::Miss);
+        let deadline = Instant::now() + self.lifetimes.review;
+        // A caller that goes away gives its stripe to the next one.
+        let asked = timeout_at(deadline, async {
+            let _stripe = match self.stripes.get(usize::from(key[0]) % STRIPES) {
+                Some(stripe) => stripe.lock().await,
+                None => return Verdict::Unavailable,
+            };
+            if let Some(verdict) = self.cached(&key) {
+                return verdict;
+            }
+            let verdict = timeout_at(deadline, self.review.review(token, namespace))
+                .await
+                .unwrap_or(Verdict::Unavailable);
+            self.remember(key, token, &verdict);
+            verdict
+        });
+        asked.await.unwrap_or(Verdict::Unavailable)
+    }
+
+    fn cached(&self, key: &[u8; 32]) -> Option<Verdict> {
+        self.locked(|cache| cache.get(key, Instant::now()))
+    }
+
+    fn remember(&self, key: [u8; 32], token: &str, verdict: &Verdict) {
+        let lifetime = match verdict {
+            Verdict::Allowed => match token::expiry(token) {
+                Some(expiry) => self.lifetimes.allowed.min(expiry.since(self.clock.now())),
+                None => self.lifetimes.allowed,
+            },
+            Verdict::Unauthenticated | Verdict::Forbidden { .. } => self.lifetimes.refused,
+            Verdict::Unavailable => {
+                self.metrics.authentication(Authentication::Unavailable);
+                self.lifetimes.unavailable
+            }
+        };
+        let now = Instant::now();
+        self.locked(|cache| cache.put(key, verdict.clone(), now + lifetime, now));
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut Cache<Verdict>) -> T) -> T {
+        // A panic within leaves at worst an entry too few.
+        act(&mut self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn hash(&self, token: &str, namespace: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.key);
+        hasher.update((namespace.len() as u64).to_be_bytes());
+        hasher.update(namespace);
+        hasher.update(token);
+        hasher.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

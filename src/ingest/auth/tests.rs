@@ -1,0 +1,151 @@
+//! The authenticator with a cluster that a test scripts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::model::{ManualClock, Timestamp};
+
+/// Gives the same verdict again and again; each answer takes a permit.
+#[derive(Clone)]
+struct Scripted {
+    verdict: Arc<std::sync::Mutex<Verdict>>,
+    asked: Arc<AtomicUsize>,
+    permits: Arc<Semaphore>,
+}
+
+impl Scripted {
+    fn new(verdict: Verdict) -> Self {
+        Self {
+            verdict: Arc::new(std::sync::Mutex::new(verdict)),
+            asked: Arc::default(),
+            permits: Arc::new(Semaphore::new(1000)),
+        }
+    }
+
+    fn now_says(&self, verdict: Verdict) {
+        *self.verdict.lock().unwrap() = verdict;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Review for Scripted {
+    async fn review(&self, _: &str, _: &str) -> Verdict {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.permits.acquire().await.unwrap().forget();
+        self.verdict.lock().unwrap().clone()
+    }
+}
+
+fn authenticator(review: &Scripted) -> Arc<Authenticator<Scripted>> {
+    let clock = ManualClock::new(Timestamp::from_millis(1_000_000));
+    Arc::new(Authenticator::new(review.clone(), Lifetimes::default(), clock.clock(), Metrics::default()))
+}
+
+fn forbidden() -> Verdict {
+    Verdict::Forbidden { user: "u".to_owned() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_verdict_is_asked_for_again_when_its_time_is_over() {
+    for (verdict, seconds) in
+        [(Verdict::Allowed, 45), (Verdict::Unauthenticated, 5), (forbidden(), 5), (Verdict::Unavailable, 1)]
+    {
+        let review = Scripted::new(verdict.clone());
+        let authenticator = authenticator(&review);
+        let lifetime = Duration::from_secs(seconds);
+        assert_eq!(authenticator.authorize("t", "ns").await, verdict);
+        tokio::time::advance(lifetime.saturating_sub(Duration::from_millis(1))).await;
+        assert_eq!(authenticator.authorize("t", "ns").await, verdict);
+        assert_eq!(review.asked(), 1, "{verdict:?}");
+        review.now_says(forbidden());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(authenticator.authorize("t", "ns").await, forbidden());
+        assert_eq!(review.asked(), 2, "{verdict:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_is_for_one_token_in_one_namespace() {
+    let review = Scripted::new(Verdict::Allowed);
+    let authenticator = authenticator(&review);
+    for (token, namespace) in [("t", "ns"), ("t", "ns2"), ("t2", "ns"), ("2t", "ns"), ("s2", "n")] {
+        authenticator.authorize(token, namespace).await;
+    }
+    assert_eq!(review.asked(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_ends_with_the_token() {
+    let review = Scripted::new(Verdict::Allowed);
+    let authenticator = authenticator(&review);
+    // The clock stands at second 1,000.
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"exp":1010}"#);
+    let token = format!("e30.{claims}.c2ln");
+    authenticator.authorize(&token, "ns").await;
+    tokio::time::advance(Duration::from_secs(9)).await;
+    authenticator.authorize(&token, "ns").await;
+    assert_eq!(review.asked(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    authenticator.authorize(&token, "ns").await;
+    assert_eq!(review.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_miss_together_one_asks() {
+    let review = Scripted { permits: Arc::new(Semaphore::new(0)), ..Scripted::new(Verdict::Allowed) };
+    let authenticator = authenticator(&review);
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let authenticator = Arc::clone(&authenticator);
+            tokio::spawn(async move { authenticator.authorize("t", "ns").await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    review.permits.add_permits(1);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Verdict::Allowed);
+    }
+    assert_eq!(review.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_one_who_asks_goes_away_the_next_one_asks() {
+    let review = Scripted { permits: Arc::new(Semaphore::new(0)), ..Scripted::new(Verdict::Allowed) };
+    let authenticator = authenticator(&review);
+    let ask = || {
+        let authenticator = Arc::clone(&authenticator);
+        tokio::spawn(async move { authenticator.authorize("t", "ns").await })
+    };
+    let first = ask();
+    tokio::task::yield_now().await;
+    let second = ask();
+    tokio::task::yield_now().await;
+    assert_eq!(review.asked(), 1);
+    first.abort();
+    review.permits.add_permits(1);
+    assert_eq!(second.await.unwrap(), Verdict::Allowed);
+    assert_eq!(review.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_hangs_lets_nobody_in() {
+    let review = Scripted { permits: Arc::new(Semaphore::new(0)), ..Scripted::new(Verdict::Allowed) };
+    let authenticator = authenticator(&review);
+    let started = Instant::now();
+    assert_eq!(authenticator.authorize("t", "ns").await, Verdict::Unavailable);
+    assert_eq!(started.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_beyond_all_bounds_is_not_looked_at() {
+    let review = Scripted::new(Verdict::Allowed);
+    let verdict = authenticator(&review).authorize(&"x".repeat(MAX_TOKEN_BYTES + 1), "ns").await;
+    assert_eq!((verdict, review.asked()), (Verdict::Unauthenticated, 0));
+}

@@ -1,0 +1,314 @@
+//! One request, from its header to its answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Duration, timeout};
+
+use super::auth::{Authenticator, Review, Verdict};
+use super::limits::Limits;
+use super::metrics::Metrics;
+use super::parse::{Fault, Head, MAX_BATCH_BYTES};
+use super::problem::{Problem, Unavailable};
+use crate::journal::{Append, Appended, Journal};
+use crate::model::{Clock, Event, EventType, WebhookUid};
+use crate::subscriptions::Subscriptions;
+
+/// How long the body of a refused request is read and thrown away, so that the
+/// caller, who is still sending, gets to see the answer.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// Bodies are counted in units of so many bytes.
+const UNIT_BYTES: usize = 1024;
+
+/// What ingestion needs of the subscriptions.
+pub trait Matching: Send + Sync + 'static {
+    /// Whether every Webhook has been read once: before that, an event would
+    /// be matched to too few.
+    fn ready(&self) -> bool;
+
+    /// The webhooks that an event accepted now goes to.
+    fn matching(&self, namespace: &str, event_type: EventType) -> Vec<WebhookUid>;
+}
+
+impl Matching for Subscriptions {
+    fn ready(&self) -> bool {
+        self.is_ready()
+    }
+
+    fn matching(&self, namespace: &str, event_type: EventType) -> Vec<WebhookUid> {
+        Self::matching(self, namespace, event_type)
+    }
+}
+
+/// What became of the events of an accepted request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Accepted {
+    /// Events that are stored by this request.
+    pub accepted: u64,
+    /// Events that were stored before, and are not delivered again.
+    pub duplicate: u64,
+    /// Deliveries that the accepted ones were matched to.
+    pub matched: u64,
+}
+
+/// Answers requests.
+#[derive(Debug)]
+pub struct Service<J, S, R> {
+    authenticator: Authenticator<R>,
+    subscriptions: S,
+    journal: J,
+    metrics: Metrics,
+    limits: Limits,
+    clock: Clock,
+    body_units: Semaphore,
+}
+
+impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
+    /// Puts the parts together.
+    pub fn new(
+        authenticator: Authenticator<R>,
+        subscriptions: S,
+        journal: J,
+        metrics: Metrics,
+        limits: Limits,
+        clock: Clock,
+    ) -> Self {
+        let body_units = Semaphore::new(limits.body_bytes.max(MAX_BATCH_BYTES) / UNIT_BYTES);
+        Self { authenticator, subscriptions, journal, metrics, limits, clock, body_units }
+    }
+
+    pub(super) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let begun = Instant::now();
+        let (head, mut body) = request.into_parts();
+        let response = match self.accept(&head, &mut body).await {
+            Ok(accepted) => accepted.response(),
+            Err(problem) => {
+                tracing::debug!(path = head.uri.path(), %problem, "refused a request");
+                // Who waits for a 100 Continue sends no body to throw away.
+                if !head.headers.contains_key(EXPECT) {
+                    discard(body).await;
+                }
+                problem.response()
+            }
+        };
+        self.metrics.answered(response.status(), begun.elapsed());
+        response
+    }
+
+    async fn accept(&self, head: &request::Parts, body: &mut Incoming) -> Result<Accepted, Problem> {
+        let namespace = namespace(head.uri.path()).ok_or(Problem::NotFound)?;
+        if head.method != Method::POST {
+            return Err(Problem::MethodNotAllowed);
+        }
+        self.authorize(head, namespace).await?;
+        if !self.subscriptions.ready() {
+            return Err(Problem::Unavailable(Unavailable::Starting));
+        }
+        let content = Head::read(&head.headers)?;
+        let (bytes, _units) = timeout(self.limits.body, self.read(body, content.max_body_bytes()))
+            .await
+            .unwrap_or(Err(Problem::TimedOut(self.limits.body)))?;
+        let events = content.events(&bytes, namespace, self.clock.now())?;
+        drop(bytes);
+        self.store(events).await
+    }
+
+    async fn authorize(&self, head: &request::Parts, namespace: &str) -> Result<(), Problem> {
+        let token = bearer(head).ok_or(Problem::NoToken)?;
+        match self.authenticator.authorize(token, namespace).await {
+            Verdict::Allowed => Ok(()),
+            Verdict::Unauthenticated => Err(Problem::BadToken),
+            Verdict::Forbidden { user } => Err(Problem::Forbidden { user, namespace: namespace.to_owned() }),
+            Verdict::Unavailable => Err(Problem::Unavailable(Unavailable::Authentication)),
+        }
+    }
+
+    /// Reads the body, with the memory for it taken first.
+    async fn read(&self, body: &mut Incoming, limit: usize) -> Result<(Bytes, SemaphorePermit<'_>), Problem> {
+        let too_large = || {
+            let fault = if limit == MAX_BATCH_BYTES { Fault::BatchTooLarge } else { Fault::EventTooLarge };
+            Problem::Refused(fault.into())
+        };
+        let announced =
+            body.size_hint().exact().map_or(limit, |size| usize::try_from(size).unwrap_or(usize::MAX));
+        if announced > limit {
+            return Err(too_large());
+        }
+        let units = u32::try_from(announced.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let units = match self.body_units.try_acquire_many(units) {
+            Ok(units) => units,
+            // Half of the time for the body, so that there is an answer before its end.
+            Err(_) => match timeout(self.limits.body / 2, self.body_units.acquire_many(units)).await {
+                Ok(Ok(units)) => units,
+                Ok(Err(_)) | Err(_) => return Err(Problem::Unavailable(Unavailable::Memory)),
+            },
+        };
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Problem::BrokenBody(error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + all.len() + data.len() > limit {
+                return Err(too_large());
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+            } else {
+                if all.is_empty() {
+                    all.reserve(announced);
+                    all.extend_from_slice(&std::mem::take(&mut first));
+                }
+                all.extend_from_slice(&data);
+            }
+        }
+        Ok((if all.is_empty() { first } else { all.freeze() }, units))
+    }
+
+    /// Matches and stores. The events are durable when it returns `Ok`.
+    async fn store(&self, events: Vec<Event>) -> Result<Accepted, Problem> {
+        if events.is_empty() {
+            return Ok(Accepted::default());
+        }
+        let batch: Vec<Append> = events
+            .into_iter()
+            .map(|event| Append {
+                webhooks: self.subscriptions.matching(&event.namespace, event.event_type),
+                event: Arc::new(event),
+            })
+            .collect();
+        let matched: Vec<u64> = batch.iter().map(|append| append.webhooks.len() as u64).collect();
+        // The journal may have stored what it did not answer for in time; the
+        // producer's repeat is then a duplicate.
+        let unknown = Problem::Unavailable(Unavailable::Unknown);
+        let Ok(outcomes) = timeout(self.limits.store, self.journal.append(batch)).await else {
+            return Err(unknown);
+        };
+        if outcomes.len() != matched.len() {
+            return Err(unknown);
+        }
+        let mut answer = Accepted::default();
+        for (outcome, matched) in outcomes.into_iter().zip(matched) {
+            match outcome {
+                Appended::Stored => {
+                    answer.accepted += 1;
+                    answer.matched += matched;
+                }
+                Appended::Duplicate => answer.duplicate += 1,
+                Appended::Refused(_) => return Err(Problem::Unavailable(Unavailable::Journal)),
+                Appended::Unknown => return Err(unknown),
+            }
+        }
+        self.metrics.stored(answer.accepted, answer.duplicate, answer.matched);
+        Ok(answer)
+    }
+}
+
+impl Accepted {
+    fn response(self) -> Response<Full<Bytes>> {
+        // A struct of numbers always has a JSON text.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+/// The namespace in the path: a DNS label, which needs no decoding.
+fn namespace(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/v1/namespaces/")?.strip_suffix("/events")?;
+    let fits = (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    fits.then_some(name)
+}
+
+/// The token of a header `Authorization: Bearer …`; only where there is one such header.
+fn bearer(head: &request::Parts) -> Option<&str> {
+    let mut values = head.headers.get_all(AUTHORIZATION).into_iter();
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Reads on, for a while and up to a size, and keeps nothing.
+async fn discard(mut body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    let read = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > 2 * MAX_BATCH_BYTES {
+                return;
+            }
+        }
+    };
+    // The connection closes if this is not enough.
+    let _ = timeout(DISCARD_TIME, read).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_has_a_namespace_or_is_not_ours() {
+        let long = format!("/v1/namespaces/{}/events", "a".repeat(64));
+        assert_eq!(namespace("/v1/namespaces/identity/events"), Some("identity"));
+        assert_eq!(namespace("/v1/namespaces/a-1/events"), Some("a-1"));
+        for path in [
+            "/",
+            "/v1/namespaces/identity",
+            "/v1/namespaces//events",
+            "/v1/namespaces/events",
+            "/v1/namespaces/identity/events/",
+            "/v1/namespaces/a/b/events",
+            "/v1/namespaces/..%2f/events",
+            "/v1/namespaces/Identity/events",
+            "/v1/namespaces/-a/events",
+            "/v1/namespaces/a-/events",
+            "/v2/namespaces/identity/events",
+            &long,
+        ] {
+            assert_eq!(namespace(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_from_one_bearer_header() {
+        let token = |values: &[&str]| {
+            let mut request = Request::builder();
+            for value in values {
+                request = request.header(AUTHORIZATION, *value);
+            }
+            bearer(&request.body(()).unwrap().into_parts().0).map(str::to_owned)
+        };
+        assert_eq!(token(&["Bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(token(&["bearer  abc "]).as_deref(), Some("abc"));
+        for values in
+            [&[][..], &["Bearer"], &["Bearer "], &["Basic abc"], &["abc"], &["Bearer a", "Bearer b"]]
+        {
+            assert_eq!(token(values), None, "{values:?}");
+        }
+    }
+}

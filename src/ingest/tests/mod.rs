@@ -1,0 +1,7 @@
+//! The server over real sockets and real TLS, with a cluster and a journal
+//! that a test scripts.
+
+mod answers;
+mod limits;
+mod parts;
+mod renewal;
