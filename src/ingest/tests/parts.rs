@@ -25,7 +25,7 @@ use crate::journal::{
     Append, Appended, ClaimError, Cursor, DeadLetter, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost,
     Outcome, Page, Settled, Unavailable as Away,
 };
-use crate::model::{Clock, EventType, Ordering, WebhookUid};
+use crate::model::{Clock, EventType, Ordering, Timestamp, WebhookUid};
 
 /// No test waits for anything longer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -63,6 +63,10 @@ pub(super) enum NoLane {}
 
 impl Journal for ScriptedJournal {
     type Lane = NoLane;
+
+    fn now(&self) -> Timestamp {
+        Clock::default().now()
+    }
 
     async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
         self.waiting.fetch_add(1, atomic::Ordering::SeqCst);
