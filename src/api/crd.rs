@@ -40,3 +40,47 @@ fn polish(schema: &mut JSONSchemaProps) {
         None => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(schema: &JSONSchemaProps, path: &str, see: &mut impl FnMut(&str, &JSONSchemaProps)) {
+        see(path, schema);
+        for (name, property) in schema.properties.iter().flatten() {
+            walk(property, &format!("{path}.{name}"), see);
+        }
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+            walk(items, &format!("{path}[]"), see);
+        }
+    }
+
+    fn schema() -> JSONSchemaProps {
+        let version = webhook_crd().spec.versions.remove(0);
+        version.schema.and_then(|schema| schema.open_api_v3_schema).unwrap()
+    }
+
+    #[test]
+    fn every_field_is_described_and_every_rule_has_a_message_of_one_line() {
+        walk(&schema(), "", &mut |path, schema| {
+            assert!(path.ends_with("[]") || schema.description.is_some(), "{path}");
+            for rule in schema.x_kubernetes_validations.iter().flatten() {
+                let message = rule.message.as_deref().unwrap_or_default();
+                assert!(!message.is_empty() && !message.contains('\n'), "{path}: {message:?}");
+                assert!(message.len() <= 2048, "{path}");
+            }
+        });
+    }
+
+    /// Rules on strings and lists without bounds would exceed the API server's budget.
+    #[test]
+    fn whatever_a_rule_reads_is_bounded() {
+        let schema = schema();
+        let spec = schema.properties.as_ref().and_then(|all| all.get("spec")).unwrap();
+        walk(spec, "spec", &mut |path, schema| match schema.type_.as_deref() {
+            Some("string") => assert!(schema.max_length.is_some() || schema.enum_.is_some(), "{path}"),
+            Some("array") => assert!(schema.max_items.is_some(), "{path}"),
+            _ => {}
+        });
+    }
+}

@@ -9,6 +9,7 @@ mod condition;
 mod crd;
 mod duration;
 pub mod manifest;
+mod reference;
 mod rules;
 mod settings;
 mod stored;
@@ -18,6 +19,7 @@ mod webhook;
 
 pub use condition::{ConditionType, DeliveringReason, Reason};
 pub use crd::{crds, webhook_crd};
+pub use reference::write_reference;
 pub use settings::{Settings, SpecError};
 pub use stored::{InvalidObject, StoredWebhook};
 pub use time::{micro_time, time};
