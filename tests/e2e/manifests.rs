@@ -14,14 +14,14 @@ use kube::runtime::wait::await_condition;
 use kube::{Client, Config};
 use serde_json::Value;
 
-async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     let path = std::env::var("HERALD_TEST_KUBECONFIG").expect("run this by tools/control-plane run");
     let kubeconfig = Kubeconfig::read_from(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
-async fn install_definitions(client: &Client) {
+pub(crate) async fn install_definitions(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in herald::api::crds() {
         let name = crd.metadata.name.clone().unwrap();

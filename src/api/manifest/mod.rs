@@ -8,8 +8,7 @@
 //!
 //! Everything is read from the very definition that `herald crds` prints, so
 //! the two cannot differ. Not checked, because only a cluster knows: whether
-//! the namespace, the Secrets and the rights are there; nor the syntax of
-//! label keys and values.
+//! the namespace, the Secrets and the rights are there.
 
 mod metadata;
 mod structural;
