@@ -80,7 +80,7 @@ pub(super) fn check(schema: &JSONSchemaProps, value: &Value, path: &str, finding
         |blocking, message: String| findings.push(Finding { path: path.to_owned(), message, blocking });
     if let Some(expected) = schema.type_.as_deref().filter(|expected| !is(value, expected)) {
         let found = type_of(value);
-        return find(true, format!("{path} in body must be of type {expected}: {found:?}"));
+        find(true, format!("{path} in body must be of type {expected}: {found:?}"));
     }
     if let Some(allowed) = schema.enum_.as_ref().filter(|allowed| allowed.iter().all(|a| a.0 != *value)) {
         let allowed: Vec<_> = allowed.iter().map(|a| a.0.to_string()).collect();
@@ -119,7 +119,8 @@ fn check_items(schema: &JSONSchemaProps, items: &[Value], path: &str, findings: 
         if let Some(schema) = items_of(schema) {
             check(schema, item, &path, findings);
         }
-        if is_set && items.iter().take(i).any(|earlier| earlier == item) {
+        // However often a value stands there, it is named once.
+        if is_set && items.iter().take(i).filter(|earlier| *earlier == item).count() == 1 {
             findings.push(Finding { path, message: format!("Duplicate value: {item}"), blocking: false });
         }
     }
@@ -157,8 +158,7 @@ fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        // A float without a fraction is an integer, here as on the wire.
-        Value::Number(number) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => "integer",
+        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
         Value::Number(_) => "number",
         Value::String(_) => "string",
         Value::Array(_) => "array",
