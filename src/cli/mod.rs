@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod crds;
+mod send;
 mod validate;
 
 use std::io::{self, Write as _};
@@ -19,6 +20,7 @@ pub struct Herald {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crds(crds::Crds),
+    Send(Box<send::Send>),
     Validate(validate::Validate),
 }
 
@@ -28,6 +30,7 @@ impl Herald {
         // Wrong arguments end with 2 as well, by clap.
         let (outcome, status_of_failure) = match self.command {
             Command::Crds(command) => (command.run().map(|()| ExitCode::SUCCESS), 1),
+            Command::Send(command) => (block_on(command.run()), 2),
             Command::Validate(command) => (command.run(), 2),
         };
         outcome.unwrap_or_else(|error| {
@@ -36,4 +39,9 @@ impl Herald {
             ExitCode::from(status_of_failure)
         })
     }
+}
+
+/// Runs what waits for others.
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
