@@ -30,13 +30,13 @@ use crate::api::{Reason, Verification, VerificationAttempts, WebhookStatus, micr
 use crate::model::{Backoff, Jitter, Timestamp};
 
 /// The delays after failed tries.
-const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(300) };
+const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_mins(5) };
 /// After so many failures in a row the webhook counts as stalled.
 const STALLED_AFTER: u32 = 5;
 /// Between two tries on demand.
 const BETWEEN_REQUESTED: Duration = Duration::from_secs(10);
 /// When a Secret that is missing is asked for again: one without the label makes no noise when it appears.
-const LOOK_FOR_SECRET: Duration = Duration::from_secs(60);
+const LOOK_FOR_SECRET: Duration = Duration::from_mins(1);
 
 /// Everything that is known of a webhook when it is decided on.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::model::{Clock, Timestamp};
 
 /// The longest step that the clock takes between two readings.
-pub const MAX_STEP: Duration = Duration::from_secs(60);
+pub const MAX_STEP: Duration = Duration::from_mins(1);
 
 /// See the module.
 #[derive(Debug)]

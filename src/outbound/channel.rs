@@ -1,0 +1,114 @@
+//! The way to one endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::HOST;
+use http::{HeaderValue, Uri};
+use http_body_util::Full;
+
+use super::connect::Target;
+use super::connection::{Exchanged, Outgoing};
+use super::exchange::{Answer, Progress, Request};
+use super::pool::Pool;
+use super::ramp::Ramp;
+use super::{ExchangeError, Overdue, Step};
+
+/// The connections to the endpoint of one webhook under one version of its TLS
+/// settings. Clones share them; the last one that is dropped closes them.
+#[derive(Clone)]
+pub struct Channel(Arc<Inner>);
+
+struct Inner {
+    target: Target,
+    uri: Uri,
+    host: HeaderValue,
+    pool: Arc<Pool>,
+    ramp: Arc<Ramp>,
+}
+
+impl Channel {
+    pub(super) fn new(target: Target, uri: Uri, host: HeaderValue, pool: Arc<Pool>, ramp: Arc<Ramp>) -> Self {
+        Self(Arc::new(Inner { target, uri, host, pool, ramp }))
+    }
+
+    /// Sends `request` to the endpoint and reads its answer, all within `limit`:
+    /// resolution, connection, TLS, headers and body. Only the wait that
+    /// spreads new connections after a start is not counted, since it is
+    /// Herald's own and not the endpoint's.
+    ///
+    /// An exchange that does not end well closes its connection, and so does
+    /// dropping the future.
+    ///
+    /// # Errors
+    /// There is no whole answer. Any status is an answer.
+    pub async fn exchange(&self, request: Request, limit: Duration) -> Result<Answer, ExchangeError> {
+        let mut request = self.outgoing(request);
+        let mut progress = Progress::start(Step::Head);
+        let reused = async {
+            while let Some(mut connection) = self.0.pool.take() {
+                if connection.is_alive() {
+                    match connection.exchange(request, &mut progress).await {
+                        Exchanged::NotSent(unsent) => request = unsent,
+                        other @ (Exchanged::Answered(..) | Exchanged::Failed(_)) => return other,
+                    }
+                }
+                self.0.target.shared.metrics.stale.inc();
+            }
+            Exchanged::NotSent(request)
+        };
+        let began = Instant::now();
+        let exchanged = tokio::time::timeout(limit, reused).await;
+        let exchanged = match exchanged {
+            Ok(Exchanged::NotSent(request)) => {
+                let wait = self.0.ramp.wait(Instant::now());
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                progress = Progress::start(Step::Resolve);
+                let left = limit.saturating_sub(began.elapsed().saturating_sub(wait));
+                // Boxed, since it is large and seldom needed.
+                let fresh = Box::pin(self.fresh(request, &mut progress));
+                tokio::time::timeout(left, fresh).await
+            }
+            ended => ended,
+        };
+        match exchanged {
+            Ok(Exchanged::Answered(answer, connection)) => {
+                if let Some(connection) = connection {
+                    self.0.pool.put(connection);
+                }
+                Ok(answer)
+            }
+            Ok(Exchanged::NotSent(_)) => {
+                let message = "the endpoint closes each connection before it takes a request".to_owned();
+                Err(ExchangeError::ConnectionFailed(message.into()))
+            }
+            Ok(Exchanged::Failed(error)) => Err(error),
+            Err(_elapsed) => Err(ExchangeError::TimedOut(Overdue { limit, doing: progress.step() })),
+        }
+    }
+
+    async fn fresh(&self, request: Outgoing, progress: &mut Progress) -> Exchanged {
+        match self.0.target.connect(progress).await {
+            Ok(connection) => connection.exchange(request, progress).await,
+            Err(error) => Exchanged::Failed(error),
+        }
+    }
+
+    fn outgoing(&self, request: Request) -> Outgoing {
+        let mut outgoing = Outgoing::new(Full::new(request.body));
+        *outgoing.method_mut() = request.method;
+        *outgoing.uri_mut() = self.0.uri.clone();
+        *outgoing.headers_mut() = request.headers;
+        outgoing.headers_mut().insert(HOST, self.0.host.clone());
+        outgoing
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("host", &self.0.host).finish_non_exhaustive()
+    }
+}

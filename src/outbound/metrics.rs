@@ -1,0 +1,87 @@
+//! What is counted of the way out. No label names an endpoint: there may be
+//! any number of them.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Connections to endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub(super) open: Gauge<i64, AtomicI64>,
+    pub(super) idle: Gauge<i64, AtomicI64>,
+    connects: Family<ConnectLabels, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    pub(super) stale: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectLabels {
+    outcome: Connected,
+}
+
+/// What came of an attempt to open a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Connected {
+    Established,
+    NameNotResolved,
+    AddressForbidden,
+    ConnectionFailed,
+    TlsFailed,
+    Abandoned,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    kind: Handshake,
+}
+
+/// How a TLS session came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Handshake {
+    Full,
+    Resumed,
+}
+
+impl Metrics {
+    /// Adds the families to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "herald_outbound_open_connections",
+            "Connections to endpoints that are open, in use or idle",
+            self.open.clone(),
+        );
+        registry.register(
+            "herald_outbound_idle_connections",
+            "Open connections to endpoints that wait for a request",
+            self.idle.clone(),
+        );
+        registry.register(
+            "herald_outbound_connects",
+            "Attempts to open a connection to an endpoint, by outcome; Abandoned is out of time",
+            self.connects.clone(),
+        );
+        registry.register(
+            "herald_outbound_tls_handshakes",
+            "TLS sessions with endpoints, full handshakes and resumed ones",
+            self.handshakes.clone(),
+        );
+        registry.register(
+            "herald_outbound_stale_connections",
+            "Idle connections that the endpoint had closed when they were to be used again",
+            self.stale.clone(),
+        );
+    }
+
+    pub(super) fn connected(&self, outcome: Connected) {
+        self.connects.get_or_create(&ConnectLabels { outcome }).inc();
+    }
+
+    pub(super) fn handshake(&self, kind: Handshake) {
+        self.handshakes.get_or_create(&HandshakeLabels { kind }).inc();
+    }
+}
