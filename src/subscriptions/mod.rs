@@ -1,5 +1,30 @@
-//! Who wants what: the dispatcher's view of the cluster.
+//! Who wants what: this process's view of the cluster.
+//!
+//! ```text
+//! Webhooks ─────────── watch ─> Subscriptions ─> matching(namespace, type)   for ingest
+//!                                     ^      └─> view(uid), gone()           for dispatch
+//! Secrets, ConfigMaps ─ watch ─> Materials ─> resolve(spec)                  for the controller too
+//! ```
+//!
+//! **Guarantees.** A [`View`] holds one resourceVersion of one Webhook, so
+//! that what is decided from it never mixes two states. A watch that breaks is
+//! begun again and the view catches up; an object that cannot be read is shown
+//! as such and disturbs no other.
+//!
+//! **Does not promise.** The view is as new as what the watch has brought.
+//! [`Freshness`] tells how long ago the API server last said anything on it.
 
+mod changes;
+mod freshness;
+mod materials;
+mod namespaces;
 mod table;
+mod view;
+mod watch;
 
+pub use changes::Changes;
+pub use freshness::Freshness;
+pub use materials::{Credentials, Materials, Problem};
+pub use namespaces::{Namespaces, ObjectName, Scope};
 pub use table::Subscriptions;
+pub use view::{Known, Proof, Reported, Standing, View};

@@ -1,0 +1,271 @@
+//! The Secrets and `ConfigMap`s that agree to be used by webhooks.
+//!
+//! ```text
+//! watch with the consent label ─> Materials ─ resolve(namespace, spec) ─> Credentials | Problem
+//! ```
+//!
+//! Herald lists and watches only what carries the label, so nobody can have
+//! any other Secret of a namespace sent to a server of theirs, and a cluster
+//! full of unrelated Secrets costs nothing. From here, a Secret without the
+//! label does not exist; who can ask the API server may tell the two apart.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::HeaderValue;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::changes::{Announcer, Changes};
+use super::watch::{Change, follow};
+use super::{Namespaces, ObjectName};
+use crate::api::{CONSENT_LABEL, CONSENT_SELECTOR, Reason, SecretKeyRef, WebhookSpec};
+use crate::outbound::{SigningKeys, TlsSettings};
+
+/// What a webhook's requests carry and how its endpoint is checked.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The API key, marked as sensitive.
+    pub api_key: HeaderValue,
+    /// The keys to sign with, if the webhook has a signing secret.
+    pub signing: Option<SigningKeys>,
+    /// The webhook's CA and client certificate.
+    pub tls: TlsSettings,
+}
+
+/// Why a webhook has no credentials, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// One word.
+    pub reason: Reason,
+    /// What to do.
+    pub message: String,
+    /// What is missing, if that is the problem: it may exist without the label.
+    pub missing: Option<ObjectName>,
+}
+
+/// The labelled Secrets and `ConfigMap`s. Clones share one store.
+#[derive(Clone, Debug)]
+pub struct Materials(Arc<Store>);
+
+#[derive(Debug)]
+struct Store {
+    secrets: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, ByteString>>>>,
+    config_maps: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, String>>>>,
+    changed: Announcer<ObjectName>,
+    lists_awaited: watch::Sender<usize>,
+}
+
+impl Materials {
+    /// An empty store, to be filled by [`Self::run`].
+    pub fn new(namespaces: &Namespaces) -> Self {
+        Self(Arc::new(Store {
+            secrets: RwLock::default(),
+            config_maps: RwLock::default(),
+            changed: Announcer::default(),
+            lists_awaited: watch::Sender::new(2 * namespaces.scopes().len()),
+        }))
+    }
+
+    /// Keeps the store as the API server's until `shutdown`.
+    pub async fn run(self, client: Client, namespaces: Namespaces, shutdown: CancellationToken) {
+        let mut watches = JoinSet::new();
+        for scope in namespaces.scopes() {
+            let secrets: Api<Secret> = scope.api(&client);
+            let store = self.clone();
+            let config = watcher::Config::default().labels(CONSENT_SELECTOR);
+            watches.spawn(follow(secrets, config, move |change| store.secret(change), shutdown.clone()));
+            let config_maps: Api<ConfigMap> = scope.api(&client);
+            let store = self.clone();
+            let config = watcher::Config::default().labels(CONSENT_SELECTOR);
+            watches.spawn(follow(
+                config_maps,
+                config,
+                move |change| store.config_map(change),
+                shutdown.clone(),
+            ));
+        }
+        watches.join_all().await;
+    }
+
+    /// Waits until everything that exists has been seen.
+    pub async fn ready(&self) {
+        // The sender lives in `self`, so this ends only when the lists are in.
+        let _ = self.0.lists_awaited.subscribe().wait_for(|awaited| *awaited == 0).await;
+    }
+
+    /// Whether everything that exists has been seen.
+    pub fn is_ready(&self) -> bool {
+        *self.0.lists_awaited.borrow() == 0
+    }
+
+    /// The objects that come, change and go from now on.
+    pub fn changes(&self) -> Changes<ObjectName> {
+        self.0.changed.subscribe()
+    }
+
+    /// Everything that the webhook's spec refers to.
+    ///
+    /// # Errors
+    /// The first thing that is missing or cannot be used.
+    pub fn resolve(&self, namespace: &str, spec: &WebhookSpec) -> Result<Credentials, Problem> {
+        let api_key = self.secret_value(namespace, &spec.api_key_secret_ref)?;
+        let api_key = header_value(&api_key, &spec.api_key_secret_ref)?;
+        let signing = match &spec.signing_secret_ref {
+            Some(reference) => Some(self.signing_keys(namespace, reference)?),
+            None => None,
+        };
+        Ok(Credentials { api_key, signing, tls: self.tls_settings(namespace, spec)? })
+    }
+
+    /// What the challenge needs: it carries no secret, so that a missing API
+    /// key does not keep an endpoint from proving itself.
+    ///
+    /// # Errors
+    /// The CA or the client certificate is missing or cannot be used.
+    pub fn tls_settings(&self, namespace: &str, spec: &WebhookSpec) -> Result<TlsSettings, Problem> {
+        let Some(tls) = &spec.tls else {
+            return Ok(TlsSettings::default());
+        };
+        let ca = match &tls.ca_config_map_ref {
+            Some(reference) => Some(self.config_map_value(namespace, &reference.name, &reference.key)?),
+            None => None,
+        };
+        let client = match &tls.client_certificate_secret_ref {
+            Some(reference) => {
+                let value = |key: &str| {
+                    let reference = SecretKeyRef { name: reference.name.clone(), key: key.to_owned() };
+                    self.secret_value(namespace, &reference)
+                };
+                Some((value("tls.crt")?, value("tls.key")?))
+            }
+            None => None,
+        };
+        let client = client.as_ref().map(|(chain, key)| (chain.0.as_slice(), key.0.as_slice()));
+        TlsSettings::parse(ca.as_deref().map(str::as_bytes), client).map_err(|error| Problem {
+            reason: error.reason(),
+            message: format!("spec.tls: {error}"),
+            missing: None,
+        })
+    }
+
+    fn signing_keys(&self, namespace: &str, reference: &SecretKeyRef) -> Result<SigningKeys, Problem> {
+        let value = self.secret_value(namespace, reference)?;
+        SigningKeys::parse(&value.0).map_err(|error| Problem {
+            reason: Reason::SecretMalformed,
+            message: format!("key {:?} of Secret {:?}: {error}", reference.key, reference.name),
+            missing: None,
+        })
+    }
+
+    fn secret_value(&self, namespace: &str, reference: &SecretKeyRef) -> Result<ByteString, Problem> {
+        let SecretKeyRef { name, key } = reference;
+        let object = ObjectName::new(namespace, name);
+        let secrets = self.0.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(data) = secrets.get(&object) else {
+            return Err(Problem {
+                reason: Reason::SecretMissing,
+                message: format!(
+                    "there is no Secret {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, \
+                     or label it: kubectl label secret -n {namespace} {name} {CONSENT_LABEL}=true"
+                ),
+                missing: Some(object),
+            });
+        };
+        match data.get(key) {
+            Some(value) if value.0.is_empty() => Err(Problem {
+                reason: Reason::SecretEmpty,
+                message: format!("key {key:?} of Secret {name:?} is empty; put the value there"),
+                missing: None,
+            }),
+            Some(value) => Ok(value.clone()),
+            None => Err(Problem {
+                reason: Reason::SecretKeyMissing,
+                message: format!(
+                    "Secret {name:?} has no key {key:?}; add it, or name one of {}",
+                    list(data.keys())
+                ),
+                missing: None,
+            }),
+        }
+    }
+
+    fn config_map_value(&self, namespace: &str, name: &str, key: &str) -> Result<String, Problem> {
+        let object = ObjectName::new(namespace, name);
+        let config_maps = self.0.config_maps.read().unwrap_or_else(PoisonError::into_inner);
+        let unusable = |message, missing| Problem { reason: Reason::CaUnusable, message, missing };
+        let Some(data) = config_maps.get(&object) else {
+            let message = format!(
+                "there is no ConfigMap {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, or \
+                 label it: kubectl label configmap -n {namespace} {name} {CONSENT_LABEL}=true"
+            );
+            return Err(unusable(message, Some(object)));
+        };
+        data.get(key).cloned().ok_or_else(|| {
+            let names = list(data.keys());
+            unusable(format!("ConfigMap {name:?} has no key {key:?}; add it, or name one of {names}"), None)
+        })
+    }
+
+    fn secret(&self, change: Change<Secret>) {
+        self.store(&self.0.secrets, change, |secret| secret.data.unwrap_or_default());
+    }
+
+    fn config_map(&self, change: Change<ConfigMap>) {
+        self.store(&self.0.config_maps, change, |config_map| config_map.data.unwrap_or_default());
+    }
+
+    fn store<K: kube::Resource, V: PartialEq>(
+        &self,
+        kept: &RwLock<HashMap<ObjectName, Arc<V>>>,
+        change: Change<K>,
+        data: impl FnOnce(K) -> V,
+    ) {
+        let name = match change {
+            Change::Applied(object) => {
+                let name = ObjectName::of(&object);
+                let data = data(object);
+                let mut kept = kept.write().unwrap_or_else(PoisonError::into_inner);
+                if kept.get(&name).is_some_and(|known| **known == data) {
+                    return;
+                }
+                kept.insert(name.clone(), Arc::new(data));
+                name
+            }
+            Change::Removed(name) => {
+                kept.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+                name
+            }
+            Change::Listed => {
+                self.0.lists_awaited.send_modify(|awaited| *awaited = awaited.saturating_sub(1));
+                return;
+            }
+        };
+        self.0.changed.announce(&name);
+    }
+}
+
+fn header_value(value: &ByteString, reference: &SecretKeyRef) -> Result<HeaderValue, Problem> {
+    let mut header = HeaderValue::from_bytes(&value.0).map_err(|_| Problem {
+        reason: Reason::SecretMalformed,
+        message: format!(
+            "key {:?} of Secret {:?} has a character that no HTTP header can carry; a line break at the end is the \
+             usual one: write the value with printf, not with echo",
+            reference.key, reference.name
+        ),
+        missing: None,
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() { "none, since it is empty".to_owned() } else { names.join(", ") }
+}

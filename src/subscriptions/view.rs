@@ -1,0 +1,159 @@
+//! One webhook as the dispatcher sees it, and whether it may be sent to.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+use super::{Credentials, ObjectName, Problem};
+use crate::api::{
+    ConditionType, DeliveringReason, DeliveryStatus, Settings, SpecError, Webhook, WebhookSpec,
+};
+use crate::model::WebhookUid;
+
+/// What this process knows of a webhook.
+#[derive(Clone, Debug)]
+pub enum View {
+    /// Nothing: it was not seen yet, or is not watched any more.
+    Unknown,
+    /// It exists, and what it wants cannot be read.
+    Unreadable(Arc<str>),
+    /// One version of it.
+    Known(Arc<Known>),
+    /// It is confirmed gone.
+    Gone,
+}
+
+/// One resourceVersion of a Webhook, with what it refers to.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its identity.
+    pub uid: WebhookUid,
+    /// Its namespace and name.
+    pub object: ObjectName,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Its spec, checked.
+    pub settings: Settings,
+    /// Its last proof.
+    pub proof: Proof,
+    /// What its Secrets and `ConfigMap`s give.
+    pub credentials: Result<Credentials, Problem>,
+    /// What its status says of the dispatcher's work.
+    pub reported: Reported,
+    /// Kept to resolve it again when a Secret changes.
+    pub(super) spec: Arc<WebhookSpec>,
+}
+
+/// What `status.verification` proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing of this object.
+    None,
+    /// This object, but another URI or other TLS settings.
+    Outdated,
+    /// This object as it is, at this time (RFC 3339).
+    Current(String),
+}
+
+/// The dispatcher's own part of the status, as it is stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reported {
+    /// The condition `Delivering`.
+    pub delivering: Option<Condition>,
+    /// The rest.
+    pub delivery: Option<DeliveryStatus>,
+}
+
+/// Whether a webhook may be sent to now.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// It may.
+    Sendable(Arc<Known>),
+    /// Its deliveries are held, for a reason and with a sentence for people.
+    Held(DeliveringReason, String),
+    /// Its deliveries are to be dropped.
+    Gone,
+}
+
+impl Known {
+    /// Reads a Webhook.
+    pub(super) fn read(
+        webhook: Webhook,
+        uid: WebhookUid,
+        credentials: Result<Credentials, Problem>,
+    ) -> Result<Self, SpecError> {
+        let settings = Settings::read(&webhook.spec)?;
+        let status = webhook.status.unwrap_or_default();
+        let proof = match &status.verification {
+            Some(proof) if Some(&proof.uid) != webhook.metadata.uid.as_ref() => Proof::None,
+            None => Proof::None,
+            Some(proof) if proof.uri == settings.uri.as_str() && proof.tls_digest == settings.tls_digest => {
+                Proof::Current(proof.time.0.to_string())
+            }
+            Some(_) => Proof::Outdated,
+        };
+        let delivering =
+            status.conditions.into_iter().find(|c| c.type_ == ConditionType::Delivering.as_str());
+        Ok(Self {
+            uid,
+            object: ObjectName::new(
+                webhook.metadata.namespace.as_deref().unwrap_or_default(),
+                webhook.metadata.name.as_deref().unwrap_or_default(),
+            ),
+            generation: webhook.metadata.generation.unwrap_or_default(),
+            settings,
+            proof,
+            credentials,
+            reported: Reported { delivering, delivery: status.delivery },
+            spec: Arc::new(webhook.spec),
+        })
+    }
+
+    /// Whether an event that is accepted now may be matched to it: it is
+    /// enabled, and this object has been proved at least once.
+    pub fn takes_events(&self) -> bool {
+        self.settings.enabled && self.proof != Proof::None
+    }
+}
+
+impl View {
+    /// Whether what the webhook has may be sent, by this one version of it.
+    pub fn standing(&self) -> Standing {
+        let known = match self {
+            Self::Known(known) => known,
+            Self::Gone => return Standing::Gone,
+            Self::Unknown => {
+                return Standing::Held(DeliveringReason::Unreadable, "the webhook is not in view".to_owned());
+            }
+            Self::Unreadable(why) => return Standing::Held(DeliveringReason::Unreadable, why.to_string()),
+        };
+        if !known.settings.enabled {
+            let message = "spec.enabled is false; what is queued is held until it is true again".to_owned();
+            return Standing::Held(DeliveringReason::Disabled, message);
+        }
+        match &known.proof {
+            Proof::Current(_) => {}
+            Proof::None => {
+                let message = "the endpoint has not proved itself yet; see the condition Verified".to_owned();
+                return Standing::Held(DeliveringReason::NotVerified, message);
+            }
+            Proof::Outdated => {
+                let message =
+                    "spec.uri or spec.tls has changed since the last proof; events are held until the new \
+                               endpoint has proved itself: see the condition Verified"
+                        .to_owned();
+                return Standing::Held(DeliveringReason::NotVerified, message);
+            }
+        }
+        match &known.credentials {
+            Ok(_) => Standing::Sendable(known.clone()),
+            Err(problem) => Standing::Held(DeliveringReason::SecretsUnresolved, problem.message.clone()),
+        }
+    }
+}
+
+/// The UID of an object, if it has one that is a UUID.
+pub(super) fn uid_of<K: kube::Resource>(object: &K) -> Option<WebhookUid> {
+    object.uid().and_then(|uid| uid.parse().ok())
+}
