@@ -17,8 +17,10 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod dispatch;
 pub mod ingest;
 pub mod journal;
 pub mod model;
 pub mod outbound;
 pub mod subscriptions;
+pub mod telemetry;

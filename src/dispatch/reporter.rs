@@ -1,0 +1,153 @@
+//! Writes what the lanes report into the Webhooks' status, a few a second.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::report::{PROGRESS_EVERY, Report, Worth, report, worth};
+use crate::api::{DISPATCHER_MANAGER, Webhook};
+use crate::journal::Journal;
+use crate::model::WebhookUid;
+use crate::subscriptions::{Known, View};
+
+/// Between two writes: twenty a second for the whole process.
+const PACE: Duration = Duration::from_millis(50);
+/// How long after a write that failed the next is tried.
+const AFTER_ERROR: Duration = Duration::from_secs(5);
+/// How long a write may take.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which webhooks are to be looked at, the most urgent first.
+#[derive(Debug, Default)]
+struct Agenda {
+    now: VecDeque<WebhookUid>,
+    later: BTreeSet<(Instant, WebhookUid)>,
+    /// When each webhook's progress was written last.
+    written: HashMap<WebhookUid, Instant>,
+    queued: HashSet<WebhookUid>,
+}
+
+impl Agenda {
+    fn soon(&mut self, uid: WebhookUid) {
+        if self.queued.insert(uid) {
+            self.now.push_back(uid);
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> Option<WebhookUid> {
+        if let Some(uid) = self.now.pop_front() {
+            self.queued.remove(&uid);
+            return Some(uid);
+        }
+        if self.later.first()?.0 > now {
+            return None;
+        }
+        self.later.pop_first().map(|(_, uid)| uid)
+    }
+
+    /// When this webhook's progress may be written: now, or at that moment.
+    fn progress_due(&self, uid: WebhookUid, now: Instant) -> Option<Instant> {
+        let due = *self.written.get(&uid)? + PROGRESS_EVERY;
+        (due > now).then_some(due)
+    }
+}
+
+/// Reports until `shutdown`.
+pub(super) async fn run<J: Journal>(shared: Arc<Shared<J>>, shutdown: CancellationToken) {
+    let mut agenda = Agenda::default();
+    let mut changes = shared.subscriptions.changes();
+    shared.subscriptions.all().into_iter().for_each(|uid| agenda.soon(uid));
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let due = agenda.later.first().map(|(due, _)| *due);
+        tokio::select! {
+            webhooks = changes.next() => webhooks.into_iter().for_each(|uid| agenda.soon(uid)),
+            news = shared.board.news() => news.into_iter().for_each(|uid| agenda.soon(uid)),
+            () = sleep_until(due), if agenda.now.is_empty() => {}
+            () = shutdown.cancelled() => return,
+            () = std::future::ready(()), if !agenda.now.is_empty() => {}
+        }
+        while let Some(uid) = agenda.next(Instant::now()) {
+            if look(&shared, &mut agenda, uid).await {
+                tokio::select! {
+                    _ = pace.tick() => {}
+                    () = shutdown.cancelled() => return,
+                }
+                break;
+            }
+        }
+    }
+}
+
+/// Writes one webhook's report if it is worth it; `true` if it wrote.
+async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookUid) -> bool {
+    let View::Known(known) = shared.subscriptions.view(uid) else {
+        agenda.written.remove(&uid);
+        return false;
+    };
+    let snapshot = shared.board.snapshot(uid);
+    let Ok(depth) = shared.journal.depth(uid).await else {
+        return false;
+    };
+    let report = report(&known, &snapshot, depth.pending, shared.clock.now());
+    match worth(&known, &report) {
+        Worth::Nothing => return false,
+        Worth::Progress => {
+            let now = Instant::now();
+            if let Some(due) = agenda.progress_due(uid, now) {
+                agenda.later.insert((due, uid));
+                return false;
+            }
+            agenda.written.insert(uid, now);
+        }
+        Worth::Transition => {}
+    }
+    if !write(shared, &known, &report).await {
+        agenda.later.insert((Instant::now() + AFTER_ERROR, uid));
+    }
+    true
+}
+
+/// `false` if it is to be tried again.
+async fn write<J: Journal>(shared: &Shared<J>, known: &Known, report: &Report) -> bool {
+    let api: Api<Webhook> = Api::namespaced(shared.client.clone(), &known.object.namespace);
+    // The UID keeps the report from an object that has taken the name since.
+    let patch = Patch::Apply(json!({
+        "apiVersion": "herald.dev/v1alpha1",
+        "kind": "Webhook",
+        "metadata": { "name": known.object.name, "namespace": known.object.namespace, "uid": known.uid.to_string() },
+        "status": { "conditions": [report.condition], "delivery": report.delivery },
+    }));
+    let params = PatchParams::apply(DISPATCHER_MANAGER).force();
+    let written = api.patch_status(&known.object.name, &params, &patch);
+    shared.metrics.status_writes.inc();
+    match tokio::time::timeout(WRITE_LIMIT, written).await {
+        Ok(Ok(_)) => true,
+        // The object is gone, or another has its name: the watch will say so.
+        Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => true,
+        Ok(Err(error)) => {
+            shared.metrics.status_write_errors.inc();
+            tracing::warn!(webhook = %known.uid, %error, "a status was not written");
+            false
+        }
+        Err(_) => {
+            shared.metrics.status_write_errors.inc();
+            tracing::warn!(webhook = %known.uid, "a status was not written in time");
+            false
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,55 @@
+//! Queue depths and ages, sampled: a scrape must not wait for the journal.
+
+use std::time::Duration;
+
+use super::Shared;
+use super::metrics::{MOST_WEBHOOKS, WebhookLabel};
+use crate::journal::{Depth, Journal};
+use crate::model::WebhookUid;
+use crate::subscriptions::View;
+
+/// How old a sample may be.
+pub(super) const EVERY: Duration = Duration::from_secs(5);
+
+/// Samples the webhooks that have a lane; those without have nothing queued.
+pub(super) async fn take<J: Journal>(shared: &Shared<J>, lanes: impl Iterator<Item = WebhookUid> + Send) {
+    let metrics = &shared.metrics;
+    metrics.view_age_seconds.set(seconds(shared.freshness.age()));
+    let mut depths = Vec::new();
+    for uid in lanes {
+        let View::Known(known) = shared.subscriptions.view(uid) else {
+            continue;
+        };
+        let Ok(depth) = shared.journal.depth(uid).await else {
+            continue;
+        };
+        let reported = known.reported.delivery.as_ref().and_then(|delivery| delivery.pending);
+        if reported != Some(depth.pending) {
+            shared.board.nudge(uid);
+        }
+        if depth.pending > 0 {
+            let object = &known.object;
+            let label = WebhookLabel { namespace: object.namespace.clone(), webhook: object.name.clone() };
+            depths.push((depth, label));
+        }
+    }
+    depths.sort_unstable_by_key(|(depth, _)| std::cmp::Reverse(depth.pending));
+    depths.truncate(MOST_WEBHOOKS);
+    show(shared, depths);
+}
+
+fn show<J: Journal>(shared: &Shared<J>, depths: Vec<(Depth, WebhookLabel)>) {
+    let metrics = &shared.metrics;
+    metrics.queue_depth.clear();
+    metrics.queue_age_seconds.clear();
+    let now = shared.journal.now();
+    for (depth, label) in depths {
+        let age = depth.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        metrics.queue_depth.get_or_create(&label).set(i64::try_from(depth.pending).unwrap_or(i64::MAX));
+        metrics.queue_age_seconds.get_or_create(&label).set(seconds(age));
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

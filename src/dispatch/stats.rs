@@ -1,0 +1,112 @@
+//! What a lane tells the reporter, without waiting for it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::api::DeliveringReason;
+use crate::model::{Timestamp, WebhookUid};
+
+/// The last attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastFailure {
+    pub(super) at: Timestamp,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// What one lane has seen, kept while the process runs.
+#[derive(Debug, Default)]
+pub(super) struct LaneStats {
+    last_success: AtomicU64,
+    last_failure: Mutex<Option<LastFailure>>,
+    /// Why the lane holds what it has although the webhook's own state would let it.
+    held: Mutex<Option<(DeliveringReason, String)>>,
+    told: AtomicBool,
+}
+
+/// A copy of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) last_success: Option<Timestamp>,
+    pub(super) last_failure: Option<LastFailure>,
+    pub(super) held: Option<(DeliveringReason, String)>,
+}
+
+/// The lanes' stats, and which of them have news.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    lanes: Mutex<HashMap<WebhookUid, Arc<LaneStats>>>,
+    news: Mutex<Vec<WebhookUid>>,
+    some: Notify,
+}
+
+impl Board {
+    pub(super) fn lane(&self, uid: WebhookUid) -> Arc<LaneStats> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).entry(uid).or_default().clone()
+    }
+
+    pub(super) fn snapshot(&self, uid: WebhookUid) -> Snapshot {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stats) = lanes.get(&uid) else {
+            return Snapshot::default();
+        };
+        stats.told.store(false, Ordering::Release);
+        let last_success = stats.last_success.load(Ordering::Acquire);
+        Snapshot {
+            last_success: (last_success != 0).then(|| Timestamp::from_millis(last_success)),
+            last_failure: stats.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            held: stats.held.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    pub(super) fn forget(&self, uid: WebhookUid) {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+    }
+
+    /// The webhooks with news since the last call; waits until there are some.
+    pub(super) async fn news(&self) -> Vec<WebhookUid> {
+        loop {
+            let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
+            if !news.is_empty() {
+                return news;
+            }
+            self.some.notified().await;
+        }
+    }
+
+    pub(super) fn success(&self, uid: WebhookUid, lane: &LaneStats, at: Timestamp) {
+        lane.last_success.store(at.as_millis(), Ordering::Release);
+        self.tell(uid, lane);
+    }
+
+    pub(super) fn failure(&self, uid: WebhookUid, lane: &LaneStats, failure: LastFailure) {
+        *lane.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        self.tell(uid, lane);
+    }
+
+    pub(super) fn hold(&self, uid: WebhookUid, lane: &LaneStats, held: Option<(DeliveringReason, String)>) {
+        let mut now = lane.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != held {
+            *now = held;
+            drop(now);
+            self.tell(uid, lane);
+        }
+    }
+
+    /// Has the webhook looked at: its queue is not what its status says.
+    pub(super) fn nudge(&self, uid: WebhookUid) {
+        let lane = self.lane(uid);
+        self.tell(uid, &lane);
+    }
+
+    /// One entry a webhook until it is read: the list is bounded by their number.
+    fn tell(&self, uid: WebhookUid, lane: &LaneStats) {
+        if !lane.told.swap(true, Ordering::AcqRel) {
+            self.news.lock().unwrap_or_else(PoisonError::into_inner).push(uid);
+            self.some.notify_one();
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `/metrics`, `/livez` and `/readyz`, for the cluster's own network.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Health;
+use super::health::{Check, report};
+
+#[derive(Clone)]
+struct Shared {
+    registry: Arc<Registry>,
+    health: Arc<Health>,
+}
+
+/// Answers until `shutdown`.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    health: Health,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let shared = Shared { registry: Arc::new(registry), health: Arc::new(health) };
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|State(shared): State<Shared>| async move { verdict(&shared.health.live) }))
+        .route("/readyz", get(|State(shared): State<Shared>| async move { verdict(&shared.health.ready) }))
+        .with_state(shared);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let mut text = String::new();
+    if encode(&mut text, &shared.registry).is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+        .into_response()
+}
+
+fn verdict(checks: &[Check]) -> (StatusCode, String) {
+    let (healthy, text) = report(checks);
+    (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}
