@@ -6,30 +6,10 @@ use std::path::Path;
 
 use futures::{StreamExt as _, stream};
 use http::Request;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::conditions::is_crd_established;
-use kube::runtime::wait::await_condition;
-use kube::{Client, Config};
+use kube::Client;
 use serde_json::Value;
 
-pub(crate) async fn client() -> Client {
-    let path = std::env::var("HERALD_TEST_KUBECONFIG").expect("run this by tools/control-plane run");
-    let kubeconfig = Kubeconfig::read_from(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
-}
-
-pub(crate) async fn install_definitions(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in herald::api::crds() {
-        let name = crd.metadata.name.clone().unwrap();
-        let params = PatchParams::apply("herald-e2e").force();
-        api.patch(&name, &params, &Patch::Apply(&crd)).await.unwrap();
-        await_condition(api.clone(), &name, is_crd_established()).await.unwrap();
-    }
-}
+use crate::support::Cluster;
 
 fn manifests(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests").join(folder);
@@ -73,8 +53,7 @@ fn says(refusal: &str, expected: &str) -> bool {
 
 #[tokio::test]
 async fn the_api_server_says_of_every_manifest_what_the_table_says() {
-    let client = client().await;
-    install_definitions(&client).await;
+    let client = Cluster::connect().await.client();
     let table = manifests("good").into_iter().chain(manifests("bad"));
     let answers = table.map(|(name, text)| async {
         let refusals = refusals(&client, &text).await;

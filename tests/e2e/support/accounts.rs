@@ -1,0 +1,54 @@
+//! Accounts that send events, and their tokens.
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::Namespace;
+
+impl Namespace {
+    /// A ServiceAccount that may do nothing.
+    pub async fn service_account(&self, name: &str) {
+        self.apply::<ServiceAccount>(&serde_json::from_value(json!({"metadata": {"name": name}})).unwrap())
+            .await;
+    }
+
+    /// Lets a ServiceAccount, of whichever namespace, send user events to this one.
+    pub async fn allow_sending(&self, account_namespace: &str, account: &str) {
+        let name = format!("send-{account}");
+        let role = json!({
+            "metadata": {"name": name},
+            "rules": [{"apiGroups": ["herald.dev"], "resources": ["userevents"], "verbs": ["create"]}],
+        });
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "namespace": account_namespace, "name": account}],
+        });
+        self.apply::<Role>(&serde_json::from_value(role).unwrap()).await;
+        self.apply::<RoleBinding>(&serde_json::from_value(binding).unwrap()).await;
+    }
+
+    /// A token of a ServiceAccount for one audience; the API server allows no
+    /// lifetime under ten minutes.
+    pub async fn token(&self, account: &str, audience: &str) -> String {
+        let spec = TokenRequestSpec {
+            audiences: Some(vec![audience.to_owned()]),
+            expiration_seconds: Some(600),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let api = self.api::<ServiceAccount>();
+        let answer = api.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        answer.status.unwrap().token.unwrap()
+    }
+
+    /// A ServiceAccount that may send here, and its token.
+    pub async fn sender(&self, account: &str, audience: &str) -> String {
+        self.service_account(account).await;
+        self.allow_sending(self.name(), account).await;
+        self.token(account, audience).await
+    }
+}

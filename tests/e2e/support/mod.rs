@@ -1,0 +1,31 @@
+//! What the tests stand on: a namespace of their own on a real API server, and
+//! real TLS endpoints that do as they are told.
+//!
+//! ```text
+//! Cluster::connect ─> Cluster::namespace ─> Namespace: apply, patch, token, await_webhook
+//! Endpoint::start ──> answers Herald ─────> Endpoint: next_challenge, next_delivery
+//! ```
+//!
+//! Every wait has a deadline, and says at its end what it saw last.
+#![allow(dead_code, reason = "a helper may be here before the test that needs it")]
+
+pub mod accounts;
+pub mod behaviour;
+pub mod certificates;
+pub mod cluster;
+pub mod endpoint;
+pub mod namespace;
+pub mod received;
+pub mod webhook;
+
+use std::time::Duration;
+
+pub use behaviour::Behaviour;
+pub use cluster::Cluster;
+pub use endpoint::Endpoint;
+pub use namespace::Namespace;
+pub use received::Received;
+pub use webhook::webhook;
+
+/// How long a test waits for what should come at once, on a machine that is busy.
+pub const DEADLINE: Duration = Duration::from_secs(20);
