@@ -153,6 +153,14 @@ pub struct Announcement {
     pub note: String,
 }
 
+impl Plan {
+    /// Whether the controller's part of a stored status has to be written.
+    pub fn differs_from(&self, stored: &WebhookStatus) -> bool {
+        WebhookStatus { conditions: Vec::new(), ..self.status.clone() } != own_part(stored)
+            || conditions::differ(&self.status, stored)
+    }
+}
+
 /// Decides what to do about a webhook.
 pub fn decide(observed: &Observed<'_>, now: Timestamp, jitter: Jitter) -> Plan {
     match observed.spec {

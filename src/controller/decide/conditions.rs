@@ -146,6 +146,13 @@ pub(super) fn says_already(stored: &WebhookStatus, fault: &Fault) -> bool {
     find(stored, ConditionType::Verified).is_some_and(|verified| verified.reason == fault.reason.as_str())
 }
 
+/// Whether the controller's conditions are not those that are stored, in whatever order.
+pub(super) fn differ(planned: &WebhookStatus, stored: &WebhookStatus) -> bool {
+    [ConditionType::Ready, ConditionType::Verified, ConditionType::Reconciling, ConditionType::Stalled]
+        .into_iter()
+        .any(|kind| find(planned, kind) != find(stored, kind))
+}
+
 fn find(status: &WebhookStatus, kind: ConditionType) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
