@@ -1,6 +1,11 @@
 //! The command line: one file a subcommand.
 
+mod assembly;
+mod controller;
 mod crds;
+mod dispatcher;
+mod flags;
+mod run;
 mod send;
 mod validate;
 
@@ -19,6 +24,9 @@ pub struct Herald {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::Run>),
+    Controller(Box<controller::Controller>),
+    Dispatcher(Box<dispatcher::Dispatcher>),
     Crds(crds::Crds),
     Send(Box<send::Send>),
     Validate(validate::Validate),
@@ -29,6 +37,9 @@ impl Herald {
     pub fn run(self) -> ExitCode {
         // Wrong arguments end with 2 as well, by clap.
         let (outcome, status_of_failure) = match self.command {
+            Command::Run(command) => (block_on(command.run()), 1),
+            Command::Controller(command) => (block_on(command.run()), 1),
+            Command::Dispatcher(command) => (block_on(command.run()), 1),
             Command::Crds(command) => (command.run().map(|()| ExitCode::SUCCESS), 1),
             Command::Send(command) => (block_on(command.run()), 2),
             Command::Validate(command) => (command.run(), 2),

@@ -372,7 +372,7 @@ impl<J: Journal> Delivering<'_, J> {
                 metrics.delivered.inc();
                 let accepted_at = ended.lease.delivery().accepted_at;
                 metrics.latency_seconds.observe(shared.clock.now().since(accepted_at).as_secs_f64());
-                shared.board.success(self.lane.uid, &self.lane.stats, now);
+                self.lane.stats.success(now);
                 ""
             }
             Verdict::Gone => GONE,
@@ -384,7 +384,7 @@ impl<J: Journal> Delivering<'_, J> {
                 Verdict::Failed(failed) => failed.message.clone(),
                 Verdict::Gone | Verdict::Delivered => "the endpoint answered 410 Gone".to_owned(),
             };
-            shared.board.failure(self.lane.uid, &self.lane.stats, LastFailure { at: now, reason, message });
+            self.lane.stats.failure(LastFailure { at: now, reason, message });
         }
         match &outcome {
             Outcome::Done | Outcome::Release => {}
@@ -430,6 +430,7 @@ impl<J: Journal> Delivering<'_, J> {
     }
 
     fn settled(&self, settled: Settled) {
+        self.lane.shared.board.settled(self.lane.uid, &self.lane.stats);
         match settled {
             Settled::Ok => {}
             Settled::Stale => tracing::info!(webhook = %self.lane.uid, "an outcome came too late"),

@@ -27,6 +27,16 @@ pub(super) struct LaneStats {
     told: AtomicBool,
 }
 
+impl LaneStats {
+    pub(super) fn success(&self, at: Timestamp) {
+        self.last_success.store(at.as_millis(), Ordering::Release);
+    }
+
+    pub(super) fn failure(&self, failure: LastFailure) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
 /// A copy of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
@@ -77,16 +87,6 @@ impl Board {
         }
     }
 
-    pub(super) fn success(&self, uid: WebhookUid, lane: &LaneStats, at: Timestamp) {
-        lane.last_success.store(at.as_millis(), Ordering::Release);
-        self.tell(uid, lane);
-    }
-
-    pub(super) fn failure(&self, uid: WebhookUid, lane: &LaneStats, failure: LastFailure) {
-        *lane.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-        self.tell(uid, lane);
-    }
-
     pub(super) fn hold(&self, uid: WebhookUid, lane: &LaneStats, held: Option<(DeliveringReason, String)>) {
         let mut now = lane.held.lock().unwrap_or_else(PoisonError::into_inner);
         if *now != held {
@@ -100,6 +100,11 @@ impl Board {
     pub(super) fn nudge(&self, uid: WebhookUid) {
         let lane = self.lane(uid);
         self.tell(uid, &lane);
+    }
+
+    /// Says that a delivery has ended and the journal knows it.
+    pub(super) fn settled(&self, uid: WebhookUid, lane: &LaneStats) {
+        self.tell(uid, lane);
     }
 
     /// One entry a webhook until it is read: the list is bounded by their number.

@@ -1,0 +1,207 @@
+//! Puts the parts of a process together, runs them, and ends them in order.
+//!
+//! ```text
+//! SIGTERM, SIGINT ─> shutdown ─> ingest, dispatch, controller end ─> journal closes ─> telemetry ends
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::flags::{
+    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags,
+};
+use crate::controller::{self, ControllerConfig, Election, Places, Pulse};
+use crate::journal::Journal as _;
+use crate::journal::embedded::Embedded;
+use crate::model::Clock;
+use crate::outbound::Outbound;
+use crate::subscriptions::{Freshness, Materials, Subscriptions};
+use crate::telemetry::{Check, Health, init_logs, serve};
+use crate::{dispatch, ingest};
+
+/// After this long without a turn of its loop, only a restart can help a controller.
+const STUCK: Duration = Duration::from_mins(1);
+
+/// The parts of a process.
+pub(super) struct Assembly {
+    config: Config,
+    client: Client,
+    cluster: ClusterFlags,
+    own_namespace: String,
+    materials: Materials,
+    outbound: Outbound,
+    registry: Registry,
+    health: Health,
+    telemetry: TcpListener,
+    journal: Option<Embedded>,
+    shutdown: CancellationToken,
+    parts: JoinSet<(&'static str, anyhow::Result<()>)>,
+}
+
+impl Assembly {
+    /// What every process has.
+    pub(super) async fn begin(
+        cluster: ClusterFlags,
+        outbound: &OutboundFlags,
+        telemetry: &TelemetryFlags,
+    ) -> anyhow::Result<Self> {
+        init_logs(&telemetry.log, telemetry.log_format)?;
+        let listener = TcpListener::bind(telemetry.metrics_listen)
+            .await
+            .with_context(|| format!("--metrics-listen {}", telemetry.metrics_listen))?;
+        tracing::info!(address = %listener.local_addr()?, "serving metrics and health");
+        let config = Config::infer().await.context("no cluster: run in a pod, or set KUBECONFIG")?;
+        let client = Client::try_from(config.clone())?;
+        let outbound = Outbound::new(outbound.config()?)?;
+        let own_namespace =
+            cluster.own_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let shutdown = CancellationToken::new();
+        let materials = Materials::new(&cluster.namespaces());
+        let mut assembly = Self {
+            config,
+            client: client.clone(),
+            own_namespace,
+            materials: materials.clone(),
+            outbound: outbound.clone(),
+            registry: Registry::default(),
+            health: Health::default(),
+            telemetry: listener,
+            journal: None,
+            shutdown: shutdown.clone(),
+            parts: JoinSet::new(),
+            cluster,
+        };
+        outbound.metrics().register(&mut assembly.registry);
+        let namespaces = assembly.cluster.namespaces();
+        assembly.part("secrets", materials.run(client, namespaces, shutdown.clone()));
+        assembly.part("outbound", outbound.run(shutdown));
+        Ok(assembly)
+    }
+
+    /// Verifies Webhooks.
+    pub(super) fn controller(&mut self, flags: &ControllerFlags) {
+        let instance = self.instance();
+        let mut config = ControllerConfig::new(instance.clone());
+        config.namespaces = self.cluster.namespaces();
+        config.places = Places { first: flags.max_challenges, again: flags.max_challenges };
+        if flags.leader_election {
+            config.election = Some(Election::new(self.own_namespace.clone(), flags.lease.clone(), instance));
+        }
+        let metrics = controller::Metrics::default();
+        metrics.register(&mut self.registry);
+        let pulse = Pulse::default();
+        let (ready, live) = (pulse.clone(), pulse.clone());
+        self.health.ready.push(Check::new("controller", move || ready.is_ready()));
+        self.health.live.push(Check::new("controller", move || live.last_beat() < STUCK));
+        let surroundings = controller::Surroundings {
+            client: self.client.clone(),
+            materials: self.materials.clone(),
+            outbound: self.outbound.clone(),
+            metrics,
+            pulse,
+        };
+        self.part("controller", controller::run(config, surroundings, self.shutdown.clone()));
+    }
+
+    /// Takes user events and delivers them.
+    pub(super) async fn dispatcher(
+        &mut self,
+        ingestion: &IngestFlags,
+        journal: &JournalFlags,
+        dispatch: &DispatchFlags,
+    ) -> anyhow::Result<()> {
+        let clock = Clock::default();
+        ingest::check_exposure(ingestion.listen, ingestion.tls().is_some())?;
+        let listener = TcpListener::bind(ingestion.listen)
+            .await
+            .with_context(|| format!("--listen {}", ingestion.listen))?;
+        let config = journal.config();
+        let opening = clock.clone();
+        let journal = tokio::task::spawn_blocking(move || Embedded::open(config, opening)).await??;
+        journal.metrics().register(&mut self.registry);
+        self.journal = Some(journal.clone());
+
+        let freshness = Freshness::default();
+        let watching = ClientBuilder::try_from(self.config.clone())?.with_layer(&freshness).build();
+        let subscriptions = Subscriptions::new(self.cluster.namespaces(), self.materials.clone());
+        let ready = subscriptions.clone();
+        self.health.ready.push(Check::new("webhooks", move || ready.is_ready()));
+        self.part("webhooks", subscriptions.clone().run(watching, self.shutdown.clone()));
+
+        let metrics = dispatch::Metrics::default();
+        metrics.register(&mut self.registry);
+        let surroundings = dispatch::Surroundings {
+            journal: journal.clone(),
+            subscriptions: subscriptions.clone(),
+            freshness,
+            client: self.client.clone(),
+            outbound: self.outbound.clone(),
+            metrics,
+        };
+        let dispatching = dispatch::run(dispatch.config(clock.clone()), surroundings, self.shutdown.clone());
+        self.part("dispatch", dispatching);
+
+        let metrics = ingest::Metrics::default();
+        metrics.register(&mut self.registry);
+        let audience = ingestion.audience.clone().unwrap_or_else(|| format!("herald/{}", self.own_namespace));
+        let review = ingest::ClusterReview::new(self.client.clone(), audience);
+        let lifetimes = ingest::Lifetimes { allowed: ingestion.auth_cache, ..ingest::Lifetimes::default() };
+        let authenticator = ingest::Authenticator::new(review, lifetimes, clock.clone(), metrics.clone());
+        let service =
+            ingest::Service::new(authenticator, subscriptions, journal, metrics, ingestion.limits(), clock);
+        let serving = ingest::run(listener, ingestion.tls(), Arc::new(service), self.shutdown.clone());
+        self.parts.spawn(async move { ("ingest", serving.await.map_err(anyhow::Error::from)) });
+        Ok(())
+    }
+
+    /// Runs until a signal, or until a part ends by itself, which no part should.
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        let telemetry_shutdown = CancellationToken::new();
+        let registry = std::mem::take(&mut self.registry);
+        let health = std::mem::take(&mut self.health);
+        let telemetry = tokio::spawn(serve(self.telemetry, registry, health, telemetry_shutdown.clone()));
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut outcome = Ok(());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("stopping, as SIGTERM asks"),
+                _ = interrupt.recv() => tracing::info!("stopping, as SIGINT asks"),
+                ended = self.parts.join_next() => match ended {
+                    None => break,
+                    Some(Ok((_, Ok(())))) if self.shutdown.is_cancelled() => {}
+                    Some(Ok((part, Ok(())))) => outcome = Err(anyhow::anyhow!("{part} ended by itself")),
+                    Some(Ok((part, Err(error)))) => outcome = Err(error.context(part)),
+                    Some(Err(panic)) => outcome = Err(panic.into()),
+                },
+            }
+            self.shutdown.cancel();
+        }
+        if let Some(journal) = &self.journal {
+            journal.close().await?;
+        }
+        telemetry_shutdown.cancel();
+        telemetry.await??;
+        outcome
+    }
+
+    fn part(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.parts.spawn(async move {
+            part.await;
+            (name, Ok(()))
+        });
+    }
+
+    fn instance(&self) -> String {
+        self.cluster.instance.clone().unwrap_or_else(|| format!("herald-{}", uuid::Uuid::new_v4()))
+    }
+}

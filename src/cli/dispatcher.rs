@@ -1,0 +1,34 @@
+//! `herald dispatcher`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::assembly::Assembly;
+use super::flags::{ClusterFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags};
+
+/// Take user events, store them, and deliver them to verified Webhooks
+#[derive(Debug, Args)]
+pub(super) struct Dispatcher {
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    #[command(flatten)]
+    ingest: IngestFlags,
+    #[command(flatten)]
+    journal: JournalFlags,
+    #[command(flatten)]
+    dispatch: DispatchFlags,
+    #[command(flatten)]
+    outbound: OutboundFlags,
+    #[command(flatten)]
+    telemetry: TelemetryFlags,
+}
+
+impl Dispatcher {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut assembly = Assembly::begin(self.cluster, &self.outbound, &self.telemetry).await?;
+        assembly.dispatcher(&self.ingest, &self.journal, &self.dispatch).await?;
+        assembly.run().await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

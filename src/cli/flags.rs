@@ -1,0 +1,211 @@
+//! The flags that subcommands share, each group for the part that it sets up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use jiff::SignedDuration;
+
+use crate::dispatch::DispatchConfig;
+use crate::ingest::{Limits, TlsFiles};
+use crate::journal::embedded;
+use crate::model::Clock;
+use crate::outbound::{Allowance, Guard, OutboundConfig};
+use crate::subscriptions::Namespaces;
+use crate::telemetry::LogFormat;
+
+/// A duration as people write it: `3s`, `5m`, `72h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "write a duration such as 3s, 5m or 72h".to_owned())
+}
+
+/// Which part of the cluster Herald is for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct ClusterFlags {
+    /// Serve only this namespace (repeat for more); without it, every namespace
+    #[arg(long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    /// The namespace that Herald itself runs in, for its Lease and its audience
+    /// [default: the one of the pod or of the kubeconfig]
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub(super) own_namespace: Option<String>,
+    /// The name of this process in Leases and Events [default: a random one]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub(super) instance: Option<String>,
+}
+
+impl ClusterFlags {
+    pub(super) fn namespaces(&self) -> Namespaces {
+        Namespaces::new(self.namespaces.clone())
+    }
+}
+
+/// Whom requests may go to.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Outbound requests")]
+pub(super) struct OutboundFlags {
+    /// Allow endpoints in a range (10.1.0.0/16) or at a host (hooks.internal) that is
+    /// forbidden otherwise: loopback, private, link-local and the like (repeat for more)
+    #[arg(long = "outbound-allow", value_name = "CIDR|HOST")]
+    allow: Vec<String>,
+    /// Forbid endpoints in a range, such as the cluster's pods and services (repeat for more)
+    #[arg(long = "outbound-forbid", value_name = "CIDR")]
+    forbid: Vec<String>,
+    /// CA certificates (PEM) that are trusted beside the system's
+    #[arg(long = "outbound-extra-roots", value_name = "FILE")]
+    extra_roots: Option<PathBuf>,
+}
+
+impl OutboundFlags {
+    pub(super) fn config(&self) -> anyhow::Result<OutboundConfig> {
+        let mut guard = Guard::default();
+        for text in &self.forbid {
+            match text.parse::<Allowance>() {
+                Ok(Allowance::Net(range)) => guard.forbidden_nets.push(range),
+                _ => anyhow::bail!("--outbound-forbid {text}: write a range such as 10.96.0.0/12"),
+            }
+        }
+        for text in &self.allow {
+            match text.parse::<Allowance>() {
+                Ok(allowance) => guard.allow(allowance),
+                Err(error) => anyhow::bail!("--outbound-allow {text}: {error}"),
+            }
+        }
+        let extra_roots = self
+            .extra_roots
+            .as_ref()
+            .map(|path| {
+                std::fs::read(path).with_context(|| format!("--outbound-extra-roots {}", path.display()))
+            })
+            .transpose()?;
+        Ok(OutboundConfig { guard, extra_roots, ..OutboundConfig::default() })
+    }
+}
+
+/// What a person can see from outside.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Logs, metrics and health")]
+pub(super) struct TelemetryFlags {
+    /// What is logged: LEVEL or LEVEL,TARGET=LEVEL
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "HERALD_LOG")]
+    pub(super) log: String,
+    /// The shape of a log line
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) log_format: LogFormat,
+    /// Where /metrics, /livez and /readyz are served, without authentication
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    pub(super) metrics_listen: SocketAddr,
+}
+
+/// Who verifies.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Controller")]
+pub(super) struct ControllerFlags {
+    /// Work only while this process holds the Lease
+    #[arg(long)]
+    pub(super) leader_election: bool,
+    /// The name of the Lease
+    #[arg(long, value_name = "NAME", default_value = "herald-controller")]
+    pub(super) lease: String,
+    /// How many challenges run at one time
+    #[arg(long, value_name = "COUNT", default_value_t = 512)]
+    pub(super) max_challenges: usize,
+}
+
+/// How user events come in.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Ingestion")]
+pub(super) struct IngestFlags {
+    /// Where user events are taken
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    pub(super) listen: SocketAddr,
+    /// The certificate chain (PEM) of ingestion; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "insecure_http")]
+    tls_cert: Option<PathBuf>,
+    /// The private key (PEM) of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Take user events without TLS; only on a loopback address
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    insecure_http: bool,
+    /// The audience of the tokens that are accepted [default: herald/<own namespace>]
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(super) audience: Option<String>,
+    /// How long a granted request is remembered: a revoked right may work for that long
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
+    pub(super) auth_cache: Duration,
+    /// The most connections at one time
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+}
+
+impl IngestFlags {
+    pub(super) fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles { certificate, key, every: Duration::from_secs(2) })
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits { connections: self.max_connections, ..Limits::default() }
+    }
+}
+
+/// Where events are kept.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Journal")]
+pub(super) struct JournalFlags {
+    /// The directory of the journal, on a volume that outlives the process
+    #[arg(long, value_name = "DIR")]
+    journal_dir: PathBuf,
+    /// How long after its acceptance an event is still delivered
+    #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]
+    retention: Duration,
+    /// The most deliveries that wait for one webhook; what comes beyond is a dead letter
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    max_backlog: u64,
+    /// The most bytes of events that wait; beyond them ingestion answers 503
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 30)]
+    max_journal_bytes: u64,
+    /// How long a repeat of an event is told from a new one
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    dedupe_window: Duration,
+    /// How many of a namespace's newest events repeats are told by, if that is the shorter window
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    dedupe_ids: u64,
+}
+
+impl JournalFlags {
+    pub(super) fn config(&self) -> embedded::Config {
+        embedded::Config {
+            max_bytes: self.max_journal_bytes,
+            backlog: self.max_backlog,
+            retention: self.retention,
+            window: embedded::Window { age: self.dedupe_window, ids: self.dedupe_ids },
+            ..embedded::Config::new(&self.journal_dir)
+        }
+    }
+}
+
+/// How events go out.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Dispatcher")]
+pub(super) struct DispatchFlags {
+    /// The most attempts at one time, beyond the one that each webhook is always granted
+    #[arg(long, value_name = "COUNT", default_value_t = 1024)]
+    max_in_flight: usize,
+    /// For how long the view of the cluster is acted on although the API server is silent
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    max_view_age: Duration,
+}
+
+impl DispatchFlags {
+    pub(super) fn config(&self, clock: Clock) -> DispatchConfig {
+        DispatchConfig { max_in_flight: self.max_in_flight, max_view_age: self.max_view_age, clock }
+    }
+}
