@@ -1,0 +1,285 @@
+//! What accepting costs, apart from storing: ingestion with a journal that
+//! keeps nothing, over TLS on loopback.
+//!
+//! ```text
+//! this process: ingest <── 64 keep-alive connections ── a child of it: hyper clients
+//! ```
+//!
+//! The clients are another process so that the processor time of the server
+//! can be told from theirs; both share the machine, as in the figures of the
+//! README. `cargo bench --bench ingest -- SECONDS`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark ends by a panic and prints its figures"
+)]
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use herald::ingest::{
+    self, Authenticator, Lifetimes, Limits, Matching, Metrics, Review, Service, TlsFiles, Verdict,
+};
+use herald::journal::{
+    Append, Appended, ClaimError, Cursor, DeadLetter, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost,
+    Outcome, Page, Settled, Unavailable,
+};
+use herald::model::{Clock, EventType, Ordering, Timestamp, WebhookUid};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+const CONNECTIONS: usize = 64;
+/// As long as the token of a `ServiceAccount`.
+const TOKEN_BYTES: usize = 1000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["client", address, certificate, batch, seconds] => {
+            let seconds = Duration::from_secs(seconds.parse().unwrap());
+            block_on(clients(address.parse().unwrap(), certificate, batch.parse().unwrap(), seconds));
+        }
+        // What Cargo passes when it only checks that benchmarks run.
+        ["--test", ..] | [] => {}
+        words => {
+            let seconds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(10);
+            block_on(serve(seconds));
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work);
+}
+
+async fn serve(seconds: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = TlsFiles {
+        certificate: directory.path().join("tls.crt"),
+        key: directory.path().join("tls.key"),
+        every: Duration::from_secs(5),
+    };
+    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    let certificate = files.certificate.to_str().unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Metrics::default();
+    let authenticator =
+        Authenticator::new(Everybody, Lifetimes::default(), Clock::default(), metrics.clone());
+    let service = Service::new(authenticator, One, Nowhere, metrics, Limits::default(), Clock::default());
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(ingest::run(listener, Some(files), Arc::new(service), shutdown.clone()));
+
+    println!("{CONNECTIONS} connections, {} bytes an event, {seconds} s each", event(0).len());
+    for batch in [1_u64, 100] {
+        let before = processor_time();
+        let client = Command::new(std::env::current_exe().unwrap())
+            .args(["client", &address.to_string(), &certificate, &batch.to_string(), &seconds.to_string()])
+            .output();
+        let output = tokio::task::spawn_blocking(move || client).await.unwrap().unwrap();
+        let used = processor_time().saturating_sub(before);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let [requests, p50, p99] =
+            <[u64; 3]>::try_from(text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
+                .expect("three numbers of the client");
+        println!(
+            "batch of {batch:>3}: {:>6} requests/s, {:>7} events/s, server {:>4} us of processor a request, \
+             p50 {p50} us, p99 {p99} us",
+            requests / seconds,
+            requests * batch / seconds,
+            used.as_micros() / u128::from(requests.max(1)),
+        );
+    }
+    shutdown.cancel();
+    server.await.unwrap().unwrap();
+}
+
+/// User and system time of this process.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("a Linux machine");
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+async fn clients(address: SocketAddr, certificate: &str, batch: usize, length: Duration) {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let end = Instant::now() + length;
+    let tasks: Vec<_> = (0..CONNECTIONS)
+        .map(|number| tokio::spawn(client(address, connector.clone(), number, batch, end)))
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    times.sort_unstable();
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    println!("{} {} {}", times.len(), at(50), at(99));
+}
+
+/// Posts until the end and gives the time of each answer, in microseconds.
+async fn client(
+    address: SocketAddr,
+    connector: tokio_rustls::TlsConnector,
+    number: usize,
+    batch: usize,
+    end: Instant,
+) -> Vec<u64> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let (body, content_type) = if batch == 1 {
+        (event(number), "application/cloudevents+json")
+    } else {
+        let events: Vec<String> = (0..batch).map(|i| event(number * batch + i)).collect();
+        (format!("[{}]", events.join(",")), "application/cloudevents-batch+json")
+    };
+    let body = Bytes::from(body);
+    let authorization = format!("Bearer {}", "x".repeat(TOKEN_BYTES));
+    let mut times = Vec::new();
+    while Instant::now() < end {
+        let begun = Instant::now();
+        let request = http::Request::post("/v1/namespaces/identity/events")
+            .header("host", "localhost")
+            .header("authorization", &authorization)
+            .header("content-type", content_type)
+            .body(Full::new(body.clone()))
+            .unwrap();
+        let answer = requests.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 202);
+        answer.into_body().collect().await.unwrap();
+        times.push(u64::try_from(begun.elapsed().as_micros()).unwrap());
+    }
+    times
+}
+
+/// Some 800 bytes, as an identity service would send.
+fn event(number: usize) -> String {
+    let groups: Vec<String> = (0..20).map(|i| format!("group-of-people-{i:03}")).collect();
+    serde_json::json!({
+        "specversion": "1.0",
+        "id": format!("event-{number}"),
+        "source": "https://identity.example.com/",
+        "type": "user.created",
+        "subject": format!("user-{number}"),
+        "time": "2026-01-31T12:00:00Z",
+        "data": {"email": "somebody@example.com", "name": "Some Body", "groups": groups},
+    })
+    .to_string()
+}
+
+struct Everybody;
+
+impl Review for Everybody {
+    async fn review(&self, _: &str, _: &str) -> Verdict {
+        Verdict::Allowed
+    }
+}
+
+struct One;
+
+impl Matching for One {
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn matching(&self, _: &str, _: EventType) -> Vec<WebhookUid> {
+        vec![WebhookUid::from_bytes([1; 16])]
+    }
+}
+
+/// A journal that says yes and keeps nothing.
+#[derive(Clone)]
+struct Nowhere;
+
+enum NoLane {}
+
+enum NoLease {}
+
+impl Journal for Nowhere {
+    type Lane = NoLane;
+
+    fn now(&self) -> Timestamp {
+        Clock::default().now()
+    }
+
+    async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
+        vec![Appended::Stored; batch.len()]
+    }
+
+    async fn claim(&self, _: WebhookUid, _: Ordering) -> Result<NoLane, ClaimError> {
+        Err(ClaimError::Held)
+    }
+
+    async fn unclaimed(&self) -> Vec<WebhookUid> {
+        std::future::pending().await
+    }
+
+    async fn drop_webhook(&self, _: WebhookUid) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn depth(&self, _: WebhookUid) -> Result<Depth, Unavailable> {
+        Ok(Depth::default())
+    }
+
+    async fn dead_letters(
+        &self,
+        _: WebhookUid,
+        _: Option<Cursor>,
+        _: usize,
+    ) -> Result<Page<DeadLetter>, Unavailable> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn close(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
+}
+
+impl Lane for NoLane {
+    type Lease = NoLease;
+
+    async fn next(&mut self, _: usize) -> Result<Vec<NoLease>, Lost> {
+        match *self {}
+    }
+
+    async fn state(&mut self) -> Result<Option<LaneState>, Lost> {
+        match *self {}
+    }
+
+    async fn compare_and_set(&mut self, _: Option<&LaneState>, _: LaneState) -> Result<bool, Lost> {
+        match *self {}
+    }
+}
+
+impl Lease for NoLease {
+    fn delivery(&self) -> &Delivery {
+        match *self {}
+    }
+
+    async fn settle(self, _: Outcome) -> Settled {
+        match self {}
+    }
+}
