@@ -7,6 +7,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod controller;
 mod ingest;
 mod manifests;
 mod resource;
