@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::guard::Forbidden;
@@ -132,13 +133,14 @@ pub(super) fn broken(error: hyper::Error) -> ExchangeError {
     if error.is_parse() {
         return ExchangeError::MalformedAnswer(Cause::new("the answer is not HTTP/1.1", error));
     }
-    if error.is_incomplete_message() {
+    let io = find::<std::io::Error>(&error);
+    if error.is_incomplete_message() || io.is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof) {
         return ExchangeError::ConnectionFailed(Cause::new(
             "the endpoint closed the connection before its answer was complete",
             error,
         ));
     }
-    let message = match find::<std::io::Error>(&error) {
+    let message = match io {
         Some(io) => format!("the connection broke: {io}"),
         None => format!("the connection broke: {error}"),
     };
@@ -148,9 +150,8 @@ pub(super) fn broken(error: hyper::Error) -> ExchangeError {
 /// What broke while the body was read: a body that is not framed as HTTP says
 /// is a malformed answer, and a connection that ended early is not.
 pub(super) fn broken_body(error: hyper::Error) -> ExchangeError {
-    let invalid = find::<std::io::Error>(&error).is_some_and(|io| {
-        matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData)
-    });
+    let invalid = find::<std::io::Error>(&error)
+        .is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData));
     if invalid && find::<rustls::Error>(&error).is_none() {
         return ExchangeError::MalformedAnswer(Cause::new("the answer's body is not framed as HTTP", error));
     }

@@ -1,0 +1,198 @@
+//! Each way to get no answer has its reason, and a message that helps.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::server::{self, Authority, OK, Server, answer_all, read_request, write};
+use super::subject::{channel, config, outbound, post, resolver};
+use super::{DEADLINE, SHORT};
+use crate::api::Reason;
+use crate::outbound::{ExchangeError, Outbound, TlsSettings};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[track_caller]
+fn assert_is(error: &ExchangeError, reason: Reason, words: &str) {
+    assert_eq!(error.reason(), reason, "{error:?}");
+    assert!(error.to_string().contains(words), "{words:?} is not in {:?}", error.to_string());
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_not_resolved() {
+    let authority = Authority::new();
+    let outbound = outbound(&authority);
+    let channel = channel(&outbound, "nowhere.test", ([127, 0, 0, 1], 1).into());
+    let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+    assert_is(&error, Reason::NameNotResolved, "nowhere.test cannot be resolved: the name does not exist");
+}
+
+#[tokio::test]
+async fn no_connection_is_made_to_a_forbidden_address() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test", "127.0.0.1"]);
+    let server = Server::start(server::tls(&pair, None), |_, stream| answer_all(stream, OK)).await;
+    let mut config = config(&authority);
+    config.guard = crate::outbound::Guard::default();
+    let outbound = Outbound::new(config).unwrap();
+    let table = [
+        ("receiver.test", "receiver.test has the address 127.0.0.1, a loopback address"),
+        ("127.0.0.1", "127.0.0.1 is a loopback address"),
+        ("[64:ff9b::7f00:1]", "a NAT64 address"),
+        ("127.1", "an address in an unusual spelling"),
+        ("localhost", "a name without a domain"),
+        ("receiver.demo.svc", "a name of the cluster's own network"),
+    ];
+    for (host, words) in table {
+        let error = channel(&outbound, host, server.address).exchange(post(""), DEADLINE).await.unwrap_err();
+        assert_is(&error, Reason::AddressForbidden, words);
+        assert_is(&error, Reason::AddressForbidden, "--outbound-allow");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let authority = Authority::new();
+    let outbound = outbound(&authority);
+    let address = {
+        let listener = tokio::net::TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let error = channel(&outbound, "receiver.test", address).exchange(post(""), DEADLINE).await.unwrap_err();
+    assert_is(&error, Reason::ConnectionFailed, "connection refused");
+}
+
+#[tokio::test]
+async fn the_second_address_is_tried_when_the_first_refuses() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let server = Server::start(server::tls(&pair, None), |_, stream| answer_all(stream, OK)).await;
+    let mut config = config(&authority);
+    // 10.0.0.1 is forbidden and not tried, nobody listens on 127.0.0.2.
+    config.resolver = Some(resolver([("receiver.test", "10.0.0.1 127.0.0.2 127.0.0.1")]));
+    let outbound = Outbound::new(config).unwrap();
+    let channel = channel(&outbound, "receiver.test", server.address);
+    assert_eq!(channel.exchange(post(""), DEADLINE).await.unwrap().body, "ok");
+}
+
+#[tokio::test]
+async fn certificates_that_are_not_good_are_told_apart() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let table = [
+        (authority.expired(&["receiver.test"]), "certificate expired at 2021-01-01T00:00:00Z"),
+        (authority.sign(&["other.test"]), "certificate is for another host name"),
+        (stranger.sign(&["receiver.test"]), "signed by no CA that Herald trusts"),
+    ];
+    let outbound = outbound(&authority);
+    for (pair, words) in table {
+        let server = Server::start(server::tls(&pair, None), |_, stream| answer_all(stream, OK)).await;
+        let channel = channel(&outbound, "receiver.test", server.address);
+        let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+        assert_is(&error, Reason::TLSFailed, words);
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_port_without_tls_is_told() {
+    let authority = Authority::new();
+    let server = Server::raw(LOCALHOST, |_, mut tcp| async move {
+        drop(tcp.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await);
+        let mut rest = Vec::new();
+        drop(tokio::io::AsyncReadExt::read_to_end(&mut tcp, &mut rest).await);
+    })
+    .await;
+    let outbound = outbound(&authority);
+    let channel = channel(&outbound, "receiver.test", server.address);
+    let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+    assert_is(&error, Reason::TLSFailed, "does not speak TLS on this port");
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missing_is_asked_for_by_name() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let tls = server::tls(&pair, Some(&authority));
+    let server = Server::start(tls, |_, stream| answer_all(stream, OK)).await;
+    let outbound = outbound(&authority);
+    let channel = channel(&outbound, "receiver.test", server.address);
+    let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+    assert_is(&error, Reason::TLSFailed, "spec.tls.clientCertificateSecretRef");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_http_or_not_whole_is_told_apart() {
+    let huge = format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "x".repeat(20_000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let table = [
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned(), Reason::MalformedAnswer, "not HTTP"),
+        (huge, Reason::MalformedAnswer, "headers are longer"),
+        (many, Reason::MalformedAnswer, "headers"),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_owned(),
+            Reason::MalformedAnswer,
+            "not framed",
+        ),
+        (String::new(), Reason::ConnectionFailed, "closed the connection before its answer was complete"),
+        ("HTTP/1.1 200".to_owned(), Reason::ConnectionFailed, "before its answer was complete"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf".to_owned(),
+            Reason::ConnectionFailed,
+            "before its answer was complete",
+        ),
+    ];
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let outbound = outbound(&authority);
+    for (answer, reason, words) in table {
+        let said = answer.clone();
+        let server = Server::start(server::tls(&pair, None), move |_, mut stream| {
+            let said = said.clone();
+            async move {
+                read_request(&mut stream).await;
+                write(&mut stream, &said).await;
+                drop(stream.shutdown().await);
+            }
+        })
+        .await;
+        let channel = channel(&outbound, "receiver.test", server.address);
+        let error = channel.exchange(post("{}"), DEADLINE).await.expect_err(&answer);
+        assert_is(&error, reason, words);
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_names_the_step_it_ran_out_in() {
+    let authority = Authority::new();
+    let outbound = outbound(&authority);
+    let server = Server::raw(LOCALHOST, |_, tcp| async move {
+        std::future::pending::<()>().await;
+        drop(tcp);
+    })
+    .await;
+    let channel = channel(&outbound, "receiver.test", server.address);
+    let error = channel.exchange(post(""), SHORT).await.unwrap_err();
+    assert_is(&error, Reason::TimedOut, "no complete answer within 200ms");
+    assert_is(&error, Reason::TimedOut, "waiting for the TLS handshake");
+}
+
+#[test]
+fn tls_settings_that_are_not_pem_say_what_to_write() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["client"]);
+    let (chain, key) = (pair.certificate.as_bytes(), pair.key.as_bytes());
+    let other = authority.sign(&["other"]);
+    let not_ca = TlsSettings::parse(Some(b"hello"), None).unwrap_err();
+    assert_eq!(not_ca.reason(), Reason::CaUnusable);
+    assert!(not_ca.to_string().contains("BEGIN CERTIFICATE"), "{not_ca}");
+    for client in [(key, key), (chain, chain), (chain, other.key.as_bytes()), (b"".as_slice(), key)] {
+        let error = TlsSettings::parse(None, Some(client)).unwrap_err();
+        assert_eq!(error.reason(), Reason::SecretMalformed);
+        assert!(error.to_string().contains("tls.crt"), "{error}");
+    }
+    let settings = TlsSettings::parse(None, Some((chain, key))).unwrap();
+    assert_eq!(settings, TlsSettings::parse(None, Some((chain, key))).unwrap());
+    assert_ne!(settings, TlsSettings::default());
+    assert_eq!(TlsSettings::parse(None, None).unwrap(), TlsSettings::default());
+}
