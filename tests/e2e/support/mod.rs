@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Cluster::connect ─> Cluster::namespace ─> Namespace: apply, patch, token, await_webhook
+//! Herald::start ────> controller and dispatcher for that namespace
 //! Endpoint::start ──> answers Herald ─────> Endpoint: next_challenge, next_delivery
 //! ```
 //!
@@ -14,6 +15,7 @@ pub mod behaviour;
 pub mod certificates;
 pub mod cluster;
 pub mod endpoint;
+pub mod herald;
 pub mod namespace;
 pub mod received;
 pub mod webhook;
@@ -23,6 +25,7 @@ use std::time::Duration;
 pub use behaviour::Behaviour;
 pub use cluster::Cluster;
 pub use endpoint::Endpoint;
+pub use herald::Herald;
 pub use namespace::Namespace;
 pub use received::Received;
 pub use webhook::webhook;

@@ -45,11 +45,6 @@ impl Received {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
     }
 
-    /// The `id` of the event in the body, which both forms have.
-    pub fn event_id(&self) -> String {
-        self.json()["id"].as_str().expect("an id").to_owned()
-    }
-
     /// Which of the signatures that it carries is the one of `secret` (`whsec_…`),
     /// worked out here, from the Standard Webhooks document and not by Herald's code.
     pub fn signature_of(&self, secret: &str) -> Option<usize> {
