@@ -1,11 +1,32 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help test
+.PHONY: help demo test test-interop lint bench generate image
 
-help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+IMAGE ?= herald:dev
 
-test: ## runs every test, against a real API server that it starts and stops
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## show it all at work; with KEEP=1 it stays up for you to try things
+	tools/demo
+
+test: ## run every test, against a real API server that it starts and stops
 	tests/control-plane.sh
 	tools/control-plane run -- cargo test --locked
+
+test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets
+	tests/interop/run
+
+lint: ## format, clippy, docs, scripts, licences and generated files
+	tools/lint
+
+bench: ## measure speed and memory, and print the table
+	cargo bench --locked
+
+generate: ## write what is made from the Rust types: crds/ and the reference in docs/
+	cargo run --locked --quiet -- crds --output-dir crds
+	cargo run --locked --quiet -- crds --format markdown --output-dir docs
+
+image: ## build the container image (IMAGE=herald:dev)
+	docker build --tag $(IMAGE) .
