@@ -18,9 +18,13 @@
 //! [`Settled::Ok`] may be forgotten by a crash within
 //! [`OUTCOME_LOSS_WINDOW`]. Counts and listings may be stale.
 
+#[cfg(test)]
+pub mod chaos;
 pub mod clock;
 pub mod embedded;
 pub mod metrics;
+#[cfg(test)]
+mod suite;
 
 use std::future::Future;
 use std::sync::Arc;

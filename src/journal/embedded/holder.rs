@@ -163,11 +163,14 @@ impl Holder {
         }
     }
 
-    /// The writer has written what came of it.
-    pub fn written(&mut self, seq: u64) {
+    /// The writer has written what came of it. Whether more may be read now,
+    /// after there was too much to write.
+    pub fn written(&mut self, seq: u64) -> bool {
         if let Some((_, Out::Settling)) = self.out.remove(&seq) {
             self.settling -= 1;
+            return self.settling == UNWRITTEN - 1;
         }
+        false
     }
 
     /// A lease comes back.
@@ -216,5 +219,24 @@ impl Holder {
         self.begin(queued.ticket.user, queued.seq);
         self.push(queued);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_stops_while_too_much_is_unwritten_and_the_writer_says_when_it_goes_on() {
+        let now = Timestamp::from_millis(1);
+        let mut holder = Holder::new(Ordering::None, 0, Retries::new(false), Users::default());
+        for seq in 0..UNWRITTEN as u64 {
+            assert!(holder.take(1, now, now, 1000).fill, "{seq}");
+            holder.settle(seq, Place::Ready);
+        }
+        assert!(!holder.take(1, now, now, 1000).fill);
+        assert!(holder.written(0), "whoever waits must be woken");
+        assert!(holder.take(1, now, now, 1000).fill);
+        assert!(!holder.written(1));
     }
 }

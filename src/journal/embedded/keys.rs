@@ -11,6 +11,7 @@
 //! | lanes  | webhook | low-water mark and number of dead letters; `s` · webhook: the lane's state |
 //! | seen   | event key | when, the how-manieth of which namespace |
 //! | spaces | namespace hash | how many events it has had |
+//! | meta   | `counters` | the next seq, bytes of live events, the journal's time |
 //!
 //! `seq` numbers events in the order of acceptance and is never used twice.
 //! A key of `events` and `ready` is written once and removed once, which lets
@@ -19,8 +20,8 @@
 use super::record::{Corrupt, Reader};
 use crate::model::{Timestamp, WebhookUid};
 
-/// The key of what each commit writes into `events` and `ready`: see [`super::store`].
-pub const MARKER: [u8; 1] = [0];
+/// Of the journal's own counters, in `meta`.
+pub const COUNTERS: &str = "counters";
 
 /// In `events` and `shares`.
 pub const fn seq(seq: u64) -> [u8; 8] {

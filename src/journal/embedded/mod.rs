@@ -18,7 +18,7 @@
 //! sees to.
 //!
 //! **Bounds.** Memory: the caches and windows of [`Config`], the library's
-//! write buffers (about 25 MiB), a few hundred bytes for each webhook that has
+//! write buffers (about 25 MiB, and up to four times that while the disk is behind), a few hundred bytes for each webhook that has
 //! or had something. What is queued is on disk.
 
 mod append;

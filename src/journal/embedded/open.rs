@@ -8,6 +8,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -200,26 +201,52 @@ fn restore(
     Ok(())
 }
 
+/// Lanes that have ended much have a low-water mark, and are read from there;
+/// only between them is looked for others, whose queues begin at their start.
 fn restore_ready(store: &Store, lanes: &Lanes) -> Result<(), StoreError> {
+    let mut known: Vec<_> = lanes.all().into_iter().map(|cell| cell.webhook).collect();
+    known.sort_unstable();
     let mut next = Some(WebhookUid::from_bytes([0; 16]));
-    while let Some(from) = next {
-        let Some(guard) = store.ready.range(keys::ready(from, 0)..).next() else { break };
+    for to in known {
+        restore_between(store, lanes, next, Bound::Excluded(keys::ready(to, 0)))?;
+        restore_lane(store, lanes, to)?;
+        next = keys::after(to);
+    }
+    restore_between(store, lanes, next, Bound::Unbounded)
+}
+
+fn restore_between(
+    store: &Store,
+    lanes: &Lanes,
+    mut next: Option<WebhookUid>,
+    to: Bound<[u8; 24]>,
+) -> Result<(), StoreError> {
+    while let Some(from) = next.map(|webhook| keys::ready(webhook, 0)) {
+        if matches!(to, Bound::Excluded(to) if to <= from) {
+            break;
+        }
+        let Some(guard) = store.ready.range((Bound::Included(from), to)).next() else { break };
         let Some(webhook) = keys::webhook(&guard.key()?) else { break };
+        restore_lane(store, lanes, webhook)?;
         next = keys::after(webhook);
-        let cell = lanes.cell(webhook);
-        let mut inner = cell.lock();
-        let range = keys::ready(webhook, inner.low)..=keys::ready(webhook, u64::MAX);
-        let mut guards = store.ready.range(range);
-        if let Some(guard) = guards.next() {
-            let (key, value) = guard.into_inner()?;
-            inner.low = keys::last(&key)?;
-            inner.oldest = Some(Ticket::decode(&value)?.accepted_at);
-            inner.pending = 1;
-        }
-        for guard in guards {
-            guard.key()?;
-            inner.pending += 1;
-        }
+    }
+    Ok(())
+}
+
+fn restore_lane(store: &Store, lanes: &Lanes, webhook: WebhookUid) -> Result<(), StoreError> {
+    let cell = lanes.cell(webhook);
+    let mut inner = cell.lock();
+    let range = keys::ready(webhook, inner.low)..=keys::ready(webhook, u64::MAX);
+    let mut guards = store.ready.range(range);
+    if let Some(guard) = guards.next() {
+        let (key, value) = guard.into_inner()?;
+        inner.low = keys::last(&key)?;
+        inner.oldest = Some(Ticket::decode(&value)?.accepted_at);
+        inner.pending = 1;
+    }
+    for guard in guards {
+        guard.key()?;
+        inner.pending += 1;
     }
     Ok(())
 }

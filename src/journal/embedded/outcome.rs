@@ -85,7 +85,7 @@ impl Writer {
             let Some(holder) = inner.holder(epoch) else {
                 return;
             };
-            holder.written(seq);
+            let goes_on = holder.written(seq);
             holder.users.end(ticket.user, seq);
             if unblocks {
                 holder.users.set_first(ticket.user, unblocked.first);
@@ -99,7 +99,7 @@ impl Writer {
                 holder.retries.add(order::AT_ONCE, next, ticket);
             }
             drop(inner);
-            if next.is_some() {
+            if goes_on || next.is_some() {
                 cell.changed.notify_one();
             }
         });

@@ -3,11 +3,10 @@
 //! **Guarantees.** A [`Batch`] is written whole or not at all. What was
 //! committed before [`Store::sync`] returned is on the disk.
 //!
-//! A flush of `events` and `ready` may write nothing at all, since an item that
-//! came and went leaves nothing. The library keeps its log until every
-//! keyspace has flushed something as new as the log's last entry, so that log
-//! would never end: each commit therefore writes a marker into both, which
-//! stays. The marker of `events` carries the journal's own counters.
+//! A key of `events` and `ready` is written once and removed once, and a flush
+//! that meets both writes neither. But the library keeps its log until every
+//! keyspace has flushed something as new as the log's last entry: so of the
+//! removals of one commit the last always leaves a trace.
 
 use std::fs::File;
 use std::path::Path;
@@ -66,6 +65,7 @@ pub struct Store {
     pub seen: Keyspace,
     /// Of namespaces.
     pub spaces: Keyspace,
+    meta: Keyspace,
     syncs: AtomicU64,
     /// Of the directory; goes with the database, which comes before it here.
     _lock: File,
@@ -76,7 +76,10 @@ pub struct Store {
 const MIB: u64 = 1024 * 1024;
 
 /// The library's log is cut when it reaches this, and its memory with it.
-const LOG_BYTES: u64 = 128 * MIB;
+const LOG_BYTES: u64 = 64 * MIB;
+
+/// Garbage below this is left to the library's own compactions.
+const WORTH_COMPACTING: u64 = 128 * MIB;
 
 impl Store {
     /// Opens or creates it in a folder that is its own.
@@ -99,15 +102,16 @@ impl Store {
             })
         };
         Ok(Self {
-            events: keyspace("events", 12 * MIB)?,
+            events: keyspace("events", 8 * MIB)?,
             shares: keyspace("shares", MIB)?,
             ready: keyspace("ready", 2 * MIB)?,
             retry: keyspace("retry", MIB)?,
             order: keyspace("order", MIB)?,
-            dead: keyspace("dead", 4 * MIB)?,
+            dead: keyspace("dead", 2 * MIB)?,
             lanes: keyspace("lanes", MIB)?,
-            seen: keyspace("seen", 2 * MIB)?,
+            seen: keyspace("seen", 4 * MIB)?,
             spaces: keyspace("spaces", MIB)?,
+            meta: keyspace("meta", MIB)?,
             database,
             syncs: AtomicU64::new(0),
             _lock: lock,
@@ -118,7 +122,8 @@ impl Store {
 
     /// Something to fill and to [`Self::commit`].
     pub fn batch(&self) -> Batch {
-        Batch(self.database.batch().durability(Some(PersistMode::Buffer)))
+        let writes = self.database.batch().durability(Some(PersistMode::Buffer));
+        Batch { writes, last_once: Vec::new() }
     }
 
     /// Hands a batch to the operating system: it survives the process.
@@ -129,9 +134,11 @@ impl Store {
         let (bytes, now) = rest.split_at_mut(8);
         bytes.copy_from_slice(&counters.live_bytes.to_be_bytes());
         now.copy_from_slice(&counters.now.as_millis().to_be_bytes());
-        batch.put(&self.events, keys::MARKER, value);
-        batch.put(&self.ready, keys::MARKER, []);
-        Ok(batch.0.commit()?)
+        batch.put(&self.meta, keys::COUNTERS, value);
+        for (keyspace, key) in batch.last_once {
+            batch.writes.remove(&keyspace, key);
+        }
+        Ok(batch.writes.commit()?)
     }
 
     /// Makes durable what was committed, and says how long that took.
@@ -153,12 +160,27 @@ impl Store {
 
     /// What the last commit kept; `None` in a new store.
     pub fn counters(&self) -> Result<Option<Counters>, StoreError> {
-        let Some(bytes) = self.events.get(keys::MARKER)? else {
+        let Some(bytes) = self.meta.get(keys::COUNTERS)? else {
             return Ok(None);
         };
         let mut reader = Reader { bytes: &bytes, kind: "counters" };
         let (next_seq, live_bytes, now) = (reader.u64()?, reader.u64()?, reader.timestamp()?);
         Ok(Some(Counters { next_seq, live_bytes, now }))
+    }
+
+    /// How much room `events` and `ready` take for what has ended, if it is
+    /// worth the work to get it back.
+    pub fn garbage(&self, live: u64) -> Option<u64> {
+        let used = self.events.disk_space() + self.ready.disk_space();
+        let garbage = used.saturating_sub(live);
+        (garbage > live.max(WORTH_COMPACTING)).then_some(garbage)
+    }
+
+    /// Rewrites `events` and `ready` without what has ended. This takes long,
+    /// and blocks nobody who reads or writes.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.events.major_compact()?;
+        Ok(self.ready.major_compact()?)
     }
 
     /// Bytes on the disk.
@@ -167,27 +189,37 @@ impl Store {
     }
 }
 
-/// Writes that belong together.
-pub struct Batch(OwnedWriteBatch);
+/// Writes that belong together. A key is in it once.
+pub struct Batch {
+    writes: OwnedWriteBatch,
+    /// The last key of each keyspace that was removed for good.
+    last_once: Vec<(Keyspace, Slice)>,
+}
 
 impl Batch {
     /// Sets a key.
     pub fn put(&mut self, keyspace: &Keyspace, key: impl Into<Slice>, value: impl Into<Slice>) {
-        self.0.insert(keyspace, key, value);
+        self.writes.insert(keyspace, key, value);
     }
 
     /// Removes a key.
     pub fn remove(&mut self, keyspace: &Keyspace, key: impl Into<Slice>) {
-        self.0.remove(keyspace, key);
+        self.writes.remove(keyspace, key);
     }
 
     /// Removes a key that was written once and is never written again.
     pub fn remove_once(&mut self, keyspace: &Keyspace, key: impl Into<Slice>) {
-        self.0.remove_weak(keyspace, key);
+        match self.last_once.iter_mut().find(|(of, _)| of == keyspace) {
+            Some((_, last)) => {
+                let before = std::mem::replace(last, key.into());
+                self.writes.remove_weak(keyspace, before);
+            }
+            None => self.last_once.push((keyspace.clone(), key.into())),
+        }
     }
 
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.writes.is_empty() && self.last_once.is_empty()
     }
 }

@@ -1,6 +1,7 @@
 //! What only this engine promises: that it is durable, and what is on its disk.
 
 mod durable;
+mod kill;
 mod limits;
 
 use std::sync::Arc;

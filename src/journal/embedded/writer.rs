@@ -12,6 +12,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -46,6 +47,7 @@ pub struct Writer {
     pub live_bytes: u64,
     /// Webhooks that are being dropped.
     pub drops: Vec<super::gone::Drop>,
+    compaction: Option<JoinHandle<()>>,
     unsynced: Option<Instant>,
     ticked: Instant,
     persisted: Timestamp,
@@ -136,6 +138,7 @@ impl Writer {
             next_seq: counters.next_seq,
             live_bytes: counters.live_bytes,
             drops: Vec::new(),
+            compaction: None,
             unsynced: None,
             ticked: Instant::now(),
             persisted: counters.now,
@@ -273,6 +276,7 @@ impl Writer {
             // Any write keeps it.
             commit.lanes.extend(self.core.lanes.all().into_iter().take(1).map(|cell| (cell.webhook, cell)));
         }
+        self.compact_if_worth();
         let metrics = &self.core.metrics;
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.live.set(bytes(self.live_bytes));
@@ -281,8 +285,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Gets back, on a thread of its own, the room of what has ended.
+    fn compact_if_worth(&mut self) {
+        let running = self.compaction.as_ref().is_some_and(|thread| !thread.is_finished());
+        let Some(garbage) = self.store.garbage(self.live_bytes).filter(|_| !running) else {
+            return;
+        };
+        let store = Arc::clone(&self.store);
+        let compaction = std::thread::Builder::new().name("compaction".to_owned()).spawn(move || {
+            tracing::info!(bytes = garbage, "compacting the journal");
+            if let Err(cause) = store.compact() {
+                tracing::error!(error = %cause, "cannot compact the journal");
+            }
+        });
+        self.compaction = compaction.ok();
+    }
+
     /// Lets go of the store, and tells everybody who waits.
-    fn leave(self, failure: Option<String>) {
+    fn leave(mut self, failure: Option<String>) {
+        if let Some(compaction) = self.compaction.take() {
+            let _ = compaction.join();
+        }
         let left = self.core.inbox.close();
         self.core.let_go(failure);
         for op in left {
