@@ -44,6 +44,10 @@ async fn a_restart_sends_no_challenge_and_writes_no_status() {
     assert!(controller.is_ready());
     assert_eq!(failing.challenges().len(), tried.len(), "what failed waits for its time");
     assert_eq!(versions().await, before);
+    // A write that changes nothing leaves no version behind, so they are counted too.
+    assert_eq!(controller.metric("herald_controller_reconciles_total{outcome=\"Stored\"}"), 0);
+    let unchanged = "herald_controller_reconciles_total{outcome=\"Unchanged\"}";
+    controller.await_metric(unchanged, |reconciles| reconciles > 100).await;
     assert_eq!(endpoint.challenges().len(), WEBHOOKS);
     await_challenges(&failing, tried.len() + 1).await;
     let pause = failing.challenges()[tried.len()].at - tried[tried.len() - 1].at;
