@@ -211,7 +211,8 @@ async fn without_tls_only_loopback_is_served() {
         ))
     };
     let everywhere = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let verdict = run(everywhere, None, service(), CancellationToken::new()).await;
+    let running = run(everywhere, None, service(), CancellationToken::new());
+    let verdict = timeout(DEADLINE, running).await.expect("it does not start");
     assert!(matches!(verdict, Err(RunError::Exposed(_))), "{verdict:?}");
 
     let loopback = TcpListener::bind("127.0.0.1:0").await.unwrap();
