@@ -157,6 +157,7 @@ async fn client(
     };
     let body = Bytes::from(body);
     let authorization = format!("Bearer {}", "x".repeat(TOKEN_BYTES));
+    let expected = format!("{{\"accepted\":{batch},\"duplicate\":0,\"matched\":{batch}}}");
     let mut times = Vec::new();
     while Instant::now() < end {
         let begun = Instant::now();
@@ -168,7 +169,7 @@ async fn client(
             .unwrap();
         let answer = requests.send_request(request).await.unwrap();
         assert_eq!(answer.status(), 202);
-        answer.into_body().collect().await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), expected);
         times.push(u64::try_from(begun.elapsed().as_micros()).unwrap());
     }
     times
