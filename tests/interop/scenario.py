@@ -13,6 +13,7 @@ import base64
 import json
 import os
 import secrets
+import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import trustme
@@ -32,9 +34,9 @@ from standardwebhooks import Webhook
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(sys.argv[1])
-NAMESPACE = "interop"
+NAMESPACE = "identity"
 AUDIENCE = "herald.interop"
-DEADLINE = 60
+DEADLINE = 30
 API_KEY = secrets.token_urlsafe()
 SIGNING_SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 TYPES = [
@@ -94,8 +96,6 @@ def wait_until(what: str, done, *processes: Process) -> None:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
@@ -114,7 +114,7 @@ class Endpoint:
 
     @property
     def uri(self) -> str:
-        return f"https://localhost:{self.port}/users"
+        return f"https://127.0.0.1:{self.port}/users"
 
     def taken(self) -> set[tuple[str, str]]:
         """What the program printed: a type and a subject a line."""
@@ -126,7 +126,7 @@ def start_endpoint(language: str, payload: str, directory: Path, authority: trus
     home = directory / f"{language}-{payload}"
     home.mkdir()
     certificate, key = home / "cert.pem", home / "key.pem"
-    issued = authority.issue_cert("localhost")
+    issued = authority.issue_cert("127.0.0.1")
     issued.private_key_pem.write_to_path(key)
     for part in issued.cert_chain_pems:
         part.write_to_path(certificate, append=True)
@@ -151,7 +151,6 @@ def post(url: str, headers: dict[str, str], body: bytes, context: ssl.SSLContext
         with opener.open(request, timeout=DEADLINE) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        print(error.read().decode(), file=sys.stderr)
         return error.code
 
 
@@ -166,8 +165,6 @@ def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
 
 
 def refuses_forgeries(endpoint: Endpoint, context: ssl.SSLContext) -> None:
-    from datetime import datetime, timezone
-
     body = json.dumps({"type": TYPES[0], "subject": "forged"})
     now = datetime.now(timezone.utc)
     forger = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -186,9 +183,7 @@ def install(endpoints: list[Endpoint]) -> None:
     kubectl("apply", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "crd/webhooks.herald.dev", f"--timeout={DEADLINE}s")
     kubectl("create", "namespace", NAMESPACE)
-    kubectl("-n", NAMESPACE, "create", "serviceaccount", "producer")
-    kubectl("-n", NAMESPACE, "create", "role", "send", "--verb=create", "--resource=userevents.herald.dev")
-    kubectl("-n", NAMESPACE, "create", "rolebinding", "send", "--role=send", f"--serviceaccount={NAMESPACE}:producer")
+    kubectl("-n", NAMESPACE, "apply", "-f", str(ROOT / "examples/producer.yaml"))
     labels = {"herald.dev/allow-webhooks": "true"}
     secret = {
         "apiVersion": "v1",
@@ -256,7 +251,7 @@ def start_herald(directory: Path, roots: Path) -> tuple[Process, str, str]:
     ingest, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     flags = ["--insecure-http", "--listen", ingest, "--metrics-listen", metrics, "--audience", AUDIENCE]
     flags += ["--journal-dir", directory / "journal", "--namespace", NAMESPACE]
-    flags += ["--outbound-allow", "127.0.0.0/8", "--outbound-allow", "::1/128", "--outbound-extra-roots", roots]
+    flags += ["--outbound-allow", "127.0.0.0/8", "--outbound-extra-roots", roots]
     herald = Process("herald", directory, [ROOT / "target/debug/herald", "run", *flags], {})
     return herald, f"http://{ingest}/v1/namespaces/{NAMESPACE}/events", f"http://{metrics}/readyz"
 
@@ -296,6 +291,11 @@ with tempfile.TemporaryDirectory() as scratch:
     processes: list[Process] = []
     try:
         main(Path(scratch), processes)
+    except (AssertionError, subprocess.CalledProcessError):
+        print(kubectl("get", "webhooks", "-A", "-o", "yaml"), file=sys.stderr)
+        for process in processes:
+            print(f"--- {process.name}", *process.lines()[-20:], sep="\n", file=sys.stderr)
+        raise
     finally:
         for process in reversed(processes):
             process.stop()
