@@ -51,6 +51,7 @@ pub struct Core {
     store: RwLock<Option<Arc<Store>>>,
     failure: Mutex<Option<String>>,
     held: AtomicU64,
+    durable: AtomicU64,
 }
 
 impl Core {
@@ -76,6 +77,7 @@ impl Core {
             store: RwLock::new(Some(Arc::new(store))),
             failure: Mutex::new(None),
             held: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +117,17 @@ impl Core {
     pub fn read_ahead(&self) -> u64 {
         let share = self.config.read_ahead_bytes / self.held.load(Ordering::Relaxed).max(1);
         share.clamp(16 * 1024, 1024 * 1024)
+    }
+
+    /// The first number whose event may not be durable yet: it can be read from
+    /// the store before, and must not be leased.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Everything before `next` is durable. This comes before it is offered to lanes.
+    pub fn set_durable(&self, next: u64) {
+        self.durable.store(next, Ordering::Release);
     }
 
     /// One more lane is held.

@@ -71,7 +71,9 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
     let Some(plan) = cell.lock().holder(epoch).map(plan) else {
         return Ok(());
     };
-    let tickets = read_tickets(&store, cell, &plan)?;
+    // After the plan: what becomes durable from here on is offered, and so noticed.
+    let durable = core.durable();
+    let tickets = read_tickets(&store, cell, &plan, durable)?;
     let Some((staged, ended)) = sort(core, &store, cell, epoch, &plan, tickets)? else {
         return Ok(());
     };
@@ -128,12 +130,12 @@ fn plan(holder: &mut Holder) -> Plan {
     }
 }
 
-fn read_tickets(store: &Store, cell: &Cell, plan: &Plan) -> Result<Tickets, StoreError> {
+fn read_tickets(store: &Store, cell: &Cell, plan: &Plan, durable: u64) -> Result<Tickets, StoreError> {
     let mut tickets =
         Tickets { ready: Vec::new(), ready_ended: true, retries: Vec::new(), retries_ended: true };
-    if plan.wants_ready {
+    if plan.wants_ready && plan.cursor < durable {
         let from = keys::ready(cell.webhook, plan.cursor);
-        for guard in store.ready.range(from..=keys::ready(cell.webhook, u64::MAX)) {
+        for guard in store.ready.range(from..keys::ready(cell.webhook, durable)) {
             if tickets.ready.len() == CHUNK {
                 tickets.ready_ended = false;
                 break;

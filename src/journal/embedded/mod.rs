@@ -141,6 +141,7 @@ impl Embedded {
         let path = config.path.clone();
         let core = Core::new(config, clock, opened.store, opened.spaces, opened.lanes, Metrics::default());
         let core = Arc::new(core);
+        core.set_durable(counters.next_seq);
         let writer = core.store().map(|store| Writer::new(Arc::clone(&core), store, counters));
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let writer = thread

@@ -71,6 +71,11 @@ pub struct Store {
     _lock: File,
     #[cfg(test)]
     pub(super) fail_sync: std::sync::atomic::AtomicBool,
+    /// While a test holds it, the disk takes its time.
+    #[cfg(test)]
+    pub(super) slow_sync: std::sync::Mutex<()>,
+    #[cfg(test)]
+    pub(super) syncs_begun: AtomicU64,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -117,6 +122,10 @@ impl Store {
             _lock: lock,
             #[cfg(test)]
             fail_sync: std::sync::atomic::AtomicBool::new(false),
+            #[cfg(test)]
+            slow_sync: std::sync::Mutex::default(),
+            #[cfg(test)]
+            syncs_begun: AtomicU64::new(0),
         })
     }
 
@@ -143,6 +152,11 @@ impl Store {
 
     /// Makes durable what was committed, and says how long that took.
     pub fn sync(&self) -> Result<Duration, StoreError> {
+        #[cfg(test)]
+        {
+            self.syncs_begun.fetch_add(1, Ordering::Relaxed);
+            drop(self.slow_sync.lock());
+        }
         #[cfg(test)]
         if self.fail_sync.load(Ordering::Relaxed) {
             return Err(fjall::Error::Io(std::io::Error::other("a test failed this fsync")).into());

@@ -188,6 +188,7 @@ impl Writer {
             let took = self.store.sync()?;
             self.core.metrics.fsync.observe(took.as_secs_f64());
             self.unsynced = None;
+            self.core.set_durable(self.next_seq);
         }
         for action in commit.synced {
             action(&self.core);

@@ -131,15 +131,37 @@ async fn a_failed_fsync_leaves_the_answer_unknown_and_ends_all_work_until_reopen
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the lock is what the writer's thread waits for")]
 async fn nothing_is_leased_before_its_fsync() {
     let bench = Bench::new();
     let journal = bench.open();
-    let mut lane = claim(&journal, 1).await;
-    journal.0.core.store().expect("open").fail_sync.store(true, Atomic::Relaxed);
-    let appends = async { journal.append(vec![append("a", &[1])]).await };
-    let (leases, answer) = soon(futures::future::join(lane.next(1), appends)).await;
-    assert_eq!(answer, [Appended::Unknown]);
-    assert!(leases.is_err(), "it ends without a lease");
+    let store = journal.0.core.store().expect("open");
+    // One lane is up to date and would get it from memory; another would read it from the disk.
+    let mut waiting = claim(&journal, 1).await;
+    soon(journal.append(vec![append("first", &[1])])).await;
+    let first = soon(waiting.next(9)).await.expect("ours");
+    assert_eq!(first.len(), 1);
+    let begun = store.syncs_begun.load(Atomic::Relaxed);
+    let mut reading = claim(&journal, 2).await;
+    let slow = store.slow_sync.lock().expect("free");
+    let second = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.append(vec![append("second", &[1, 2])]).await }
+    });
+    soon(async {
+        while store.syncs_begun.load(Atomic::Relaxed) == begun || store.ready.iter().count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for lane in [&mut waiting, &mut reading] {
+        let early = tokio::time::timeout(Duration::from_millis(200), lane.next(9)).await;
+        assert!(early.is_err(), "leased before it is durable");
+    }
+    drop(slow);
+    assert_eq!(soon(second).await.expect("no panic"), [Appended::Stored]);
+    assert_eq!(ids(&mut waiting, 1).await, ["second"]);
+    assert_eq!(ids(&mut reading, 1).await, ["second"]);
 }
 
 #[tokio::test]
