@@ -136,15 +136,7 @@ impl Herald {
 
     /// Posts one event, or a list of them as a batch.
     pub async fn post(&self, token: &str, events: &Value) -> (StatusCode, Value) {
-        let form = if events.is_array() { "cloudevents-batch" } else { "cloudevents" };
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = client
-            .post(self.events_url(&self.namespace))
-            .bearer_auth(token)
-            .header("content-type", format!("application/{form}+json"))
-            .body(events.to_string());
-        let answer = timeout(DEADLINE, request.send()).await.expect("an answer in time").unwrap();
-        (answer.status(), answer.json().await.unwrap_or_default())
+        post(&self.events_url(&self.namespace), token, events).await
     }
 
     /// Posts what has to be accepted, and gives the answer's counts.
@@ -232,4 +224,17 @@ impl Herald {
         }
         Running { shutdown, parts, address, journal }
     }
+}
+
+/// Posts one event, or a list of them as a batch.
+pub async fn post(url: &str, token: &str, events: &Value) -> (StatusCode, Value) {
+    let form = if events.is_array() { "cloudevents-batch" } else { "cloudevents" };
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client
+        .post(url)
+        .bearer_auth(token)
+        .header("content-type", format!("application/{form}+json"))
+        .body(events.to_string());
+    let answer = timeout(DEADLINE, request.send()).await.expect("an answer in time").unwrap();
+    (answer.status(), answer.json().await.unwrap_or_default())
 }

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod herald;
 pub mod namespace;
+pub mod process;
 pub mod received;
 pub mod webhook;
 
@@ -27,6 +28,7 @@ pub use cluster::Cluster;
 pub use endpoint::Endpoint;
 pub use herald::Herald;
 pub use namespace::Namespace;
+pub use process::HeraldProcess;
 pub use received::Received;
 pub use webhook::webhook;
 
