@@ -266,7 +266,7 @@ pub struct Verification {
     /// The digest of the TLS settings under which it was proved.
     pub tls_digest: String,
     /// When it was proved.
-    pub time: Time,
+    pub time: MicroTime,
 }
 
 /// Tries that failed, so that a restart goes on where the last process stopped.

@@ -26,7 +26,7 @@ mod tests;
 use std::time::Duration;
 
 use self::conditions::Standing;
-use crate::api::{Reason, Verification, VerificationAttempts, WebhookStatus, micro_time, time};
+use crate::api::{Reason, Verification, VerificationAttempts, WebhookStatus, micro_time};
 use crate::model::{Backoff, Jitter, Timestamp};
 
 /// The delays after failed tries.
@@ -263,7 +263,7 @@ fn take_in(
     let fault = match &trial.verdict {
         Ok(()) => {
             status.attempts = None;
-            status.verification = time(trial.ended).map(|time| Verification {
+            status.verification = micro_time(trial.ended).map(|time| Verification {
                 uid: target.uid.clone(),
                 uri: target.uri.clone(),
                 tls_digest: target.tls_digest.clone(),
