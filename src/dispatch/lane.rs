@@ -11,6 +11,7 @@
 //! and leases read ahead are bounded. An attempt that runs is awaited.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,12 +51,14 @@ pub(super) struct Lane<J: Journal> {
     stats: Arc<LaneStats>,
     view: watch::Receiver<View>,
     gone: Option<GoneMark>,
+    /// Kept while the webhook is held: a pause must not double what a second allows.
+    limit: Option<RateLimit>,
     shutdown: CancellationToken,
 }
 
 /// What a lane that does not deliver waits for.
 enum Next {
-    /// The webhook may be sent to.
+    /// The webhook may be sent to, as far as its view goes.
     Deliver(Arc<Known>),
     /// It is gone, and what is queued with it.
     Drop,
@@ -79,21 +82,20 @@ impl<J: Journal> Lane<J> {
     pub(super) fn new(uid: WebhookUid, shared: Arc<Shared<J>>, shutdown: CancellationToken) -> Self {
         let view = shared.subscriptions.follow(uid);
         let stats = shared.board.lane(uid);
-        Self { uid, shared, stats, view, gone: None, shutdown }
+        Self { uid, shared, stats, view, gone: None, limit: None, shutdown }
     }
 
     /// Runs until nothing is left to deliver, the webhook is gone, or `shutdown`.
     pub(super) async fn run(mut self) {
         let shutdown = self.shutdown.clone();
         loop {
-            let known = match shutdown.run_until_cancelled(self.sendable()).await {
-                Some(Next::Deliver(known)) => known,
+            let ordering = match shutdown.run_until_cancelled(self.sendable()).await {
+                Some(Next::Deliver(known)) => known.settings.policy.ordering,
                 Some(Next::Drop) => return self.drop_queue().await,
                 Some(Next::Nothing) | None => return,
             };
-            let ordering = known.settings.policy.ordering;
             let end = match self.shared.journal.claim(self.uid, ordering).await {
-                Ok(lane) => self.deliver(lane, known).await,
+                Ok(lane) => self.deliver(lane, ordering).await,
                 Err(ClaimError::Held) => End::Lost,
                 Err(ClaimError::Unavailable(error)) => {
                     tracing::warn!(webhook = %self.uid, %error, "a lane could not be claimed");
@@ -116,10 +118,7 @@ impl<J: Journal> Lane<J> {
     async fn sendable(&mut self) -> Next {
         loop {
             let heals = match self.standing() {
-                Standing::Sendable(known) => {
-                    self.shared.board.hold(self.uid, &self.stats, None);
-                    return Next::Deliver(known);
-                }
+                Standing::Sendable(known) => return Next::Deliver(known),
                 Standing::Gone => return Next::Drop,
                 Standing::Held(reason, message) => {
                     let own = matches!(reason, DeliveringReason::Gone | DeliveringReason::ViewStale);
@@ -200,18 +199,26 @@ impl<J: Journal> Lane<J> {
         self.shared.board.forget(self.uid);
     }
 
-    async fn deliver(&mut self, mut lane: J::Lane, known: Arc<Known>) -> End {
+    async fn deliver(&mut self, mut lane: J::Lane, ordering: Ordering) -> End {
         let Ok(state) = lane.state().await else {
             return End::Lost;
         };
         self.gone = state.as_ref().and_then(GoneMark::load);
+        // The mark may forbid what the view alone allows.
+        let Standing::Sendable(known) = self.standing() else {
+            return End::Changed;
+        };
+        if known.settings.policy.ordering != ordering {
+            return End::Changed;
+        }
+        self.shared.board.hold(self.uid, &self.stats, None);
+        self.limit_to(known.settings.policy.max_per_second);
         let Some(channel) = self.channel(&known) else {
             return End::Lost;
         };
         let mut delivering = Delivering {
             lane: self,
             state,
-            limit: known.settings.policy.max_per_second.map(|most| RateLimit::new(most, Instant::now())),
             known,
             channel,
             ready: VecDeque::new(),
@@ -221,6 +228,13 @@ impl<J: Journal> Lane<J> {
         let end = delivering.run(&mut lane).await;
         delivering.drain(&mut lane).await;
         end
+    }
+
+    fn limit_to(&mut self, most: Option<NonZeroU32>) {
+        match (&mut self.limit, most) {
+            (Some(limit), Some(most)) => limit.set_most(most),
+            (limit, most) => *limit = most.map(|most| RateLimit::new(most, Instant::now())),
+        }
     }
 
     fn channel(&self, known: &Known) -> Option<Channel> {
@@ -239,11 +253,20 @@ struct Delivering<'a, J: Journal> {
     state: Option<LaneState>,
     known: Arc<Known>,
     channel: Channel,
-    limit: Option<RateLimit>,
     /// Leased, and not tried yet.
     ready: VecDeque<LeaseOf<J>>,
     attempts: FuturesUnordered<BoxFuture<'static, Ended<LeaseOf<J>>>>,
-    settling: FuturesUnordered<BoxFuture<'static, Settled>>,
+    settling: FuturesUnordered<BoxFuture<'static, (Settled, Consequence)>>,
+}
+
+/// What an outcome means beyond its end: told when the journal has taken it.
+enum Consequence {
+    /// It was delivered.
+    None,
+    /// It is tried again.
+    Retry,
+    /// It is a dead letter.
+    Death(&'static str, String),
 }
 
 /// What keeps the next attempt from starting.
@@ -273,7 +296,7 @@ impl<J: Journal> Delivering<'_, J> {
             tokio::select! {
                 biased;
                 Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(journal, ended).await,
-                Some(settled) = self.settling.next(), if !self.settling.is_empty() => self.settled(settled),
+                Some((settled, consequence)) = self.settling.next(), if !self.settling.is_empty() => self.settled(settled, consequence),
                 () = self.lane.shutdown.cancelled() => return End::Shutdown,
                 // A webhook that is gone closes its view.
                 _ = self.lane.view.changed() => {}
@@ -304,9 +327,7 @@ impl<J: Journal> Delivering<'_, J> {
         if old.policy.ordering != new.policy.ordering {
             return Some(End::Changed);
         }
-        if old.policy.max_per_second != new.policy.max_per_second {
-            self.limit = new.policy.max_per_second.map(|most| RateLimit::new(most, Instant::now()));
-        }
+        self.lane.limit_to(new.policy.max_per_second);
         let tls = |known: &Known| known.credentials.as_ref().ok().map(|c| c.tls.clone());
         if old.uri != new.uri || tls(&self.known) != tls(&known) {
             let Some(channel) = self.lane.channel(&known) else {
@@ -331,7 +352,7 @@ impl<J: Journal> Delivering<'_, J> {
                     Err(_) => return Wait::Permit,
                 }
             };
-            if let Some(limit) = &mut self.limit
+            if let Some(limit) = &mut self.lane.limit
                 && let Err(wait) = limit.start(Instant::now())
             {
                 return Wait::Rate(wait);
@@ -386,23 +407,13 @@ impl<J: Journal> Delivering<'_, J> {
             };
             self.lane.stats.failure(LastFailure { at: now, reason, message });
         }
-        match &outcome {
-            Outcome::Done | Outcome::Release => {}
-            Outcome::Retry { .. } => {
-                metrics.retried.inc();
-            }
-            Outcome::Dead(note) => {
-                metrics.dead(reason);
-                tracing::warn!(
-                    namespace = self.known.object.namespace,
-                    webhook = self.known.object.name,
-                    reason,
-                    message = note.message,
-                    "a delivery became a dead letter"
-                );
-            }
-        }
-        self.settling.push(Box::pin(ended.lease.settle(outcome)));
+        let consequence = match &outcome {
+            Outcome::Done | Outcome::Release => Consequence::None,
+            Outcome::Retry { .. } => Consequence::Retry,
+            Outcome::Dead(note) => Consequence::Death(reason, note.message.clone()),
+        };
+        let lease = ended.lease;
+        self.settling.push(Box::pin(async move { (lease.settle(outcome).await, consequence) }));
         if verdict == Verdict::Gone && ended.known.settings.uri == self.known.settings.uri {
             self.mark_gone(journal, &ended.known).await;
         }
@@ -429,12 +440,26 @@ impl<J: Journal> Delivering<'_, J> {
         self.lane.view.mark_changed();
     }
 
-    fn settled(&self, settled: Settled) {
+    fn settled(&self, settled: Settled, consequence: Consequence) {
         self.lane.shared.board.settled(self.lane.uid, &self.lane.stats);
-        match settled {
-            Settled::Ok => {}
-            Settled::Stale => tracing::info!(webhook = %self.lane.uid, "an outcome came too late"),
-            Settled::Unknown => {
+        let metrics = &self.lane.shared.metrics;
+        match (settled, consequence) {
+            (Settled::Ok, Consequence::None) => {}
+            (Settled::Ok, Consequence::Retry) => {
+                metrics.retried.inc();
+            }
+            (Settled::Ok, Consequence::Death(reason, message)) => {
+                metrics.dead(reason);
+                tracing::warn!(
+                    namespace = self.known.object.namespace,
+                    webhook = self.known.object.name,
+                    reason,
+                    message,
+                    "a delivery became a dead letter"
+                );
+            }
+            (Settled::Stale, _) => tracing::info!(webhook = %self.lane.uid, "an outcome came too late"),
+            (Settled::Unknown, _) => {
                 tracing::warn!(webhook = %self.lane.uid, "the journal may have missed an outcome");
             }
         }
@@ -446,8 +471,8 @@ impl<J: Journal> Delivering<'_, J> {
         while let Some(ended) = self.attempts.next().await {
             self.ended(journal, ended).await;
         }
-        while let Some(settled) = self.settling.next().await {
-            self.settled(settled);
+        while let Some((settled, consequence)) = self.settling.next().await {
+            self.settled(settled, consequence);
         }
     }
 }

@@ -39,10 +39,11 @@ pub use self::metrics::Metrics;
 
 use self::lane::Lane;
 use self::stats::Board;
+use crate::api::DeliveringReason;
 use crate::journal::Journal;
 use crate::model::{Clock, WebhookUid};
 use crate::outbound::Outbound;
-use crate::subscriptions::{Freshness, Subscriptions};
+use crate::subscriptions::{Freshness, Subscriptions, View};
 
 /// How the dispatcher is set up.
 #[derive(Clone, Debug)]
@@ -125,6 +126,8 @@ pub async fn run<J: Journal>(
     let mut helpers = JoinSet::new();
     helpers.spawn(reporter::run(shared.clone(), shutdown.clone()));
     let mut lanes = Lanes::new(shared.clone(), shutdown.clone());
+    // What is said to be gone is looked at, though nothing may be queued for it.
+    reported_gone(&shared.subscriptions).for_each(|uid| lanes.wake(uid));
     // A webhook that is deleted loses its queue, whether its lane runs or not.
     let mut gone = shared.subscriptions.gone();
     let mut sample = tokio::time::interval(sample::EVERY);
@@ -139,6 +142,16 @@ pub async fn run<J: Journal>(
     }
     while lanes.tasks.join_next().await.is_some() {}
     while helpers.join_next().await.is_some() {}
+}
+
+fn reported_gone(subscriptions: &Subscriptions) -> impl Iterator<Item = WebhookUid> {
+    subscriptions.all().into_iter().filter(|uid| {
+        let View::Known(known) = subscriptions.view(*uid) else {
+            return false;
+        };
+        let delivering = known.reported.delivering.as_ref();
+        delivering.is_some_and(|condition| condition.reason == DeliveringReason::Gone.as_str())
+    })
 }
 
 /// The tasks of the lanes.

@@ -29,6 +29,11 @@ impl RateLimit {
         Self { most: most.get(), origin: now, slices: [Slice::default(); SLICES] }
     }
 
+    /// Another limit, on the same starts.
+    pub(super) const fn set_most(&mut self, most: NonZeroU32) {
+        self.most = most.get();
+    }
+
     /// Counts a start now, or says how long to wait for one.
     pub(super) fn start(&mut self, now: Instant) -> Result<(), Duration> {
         let elapsed = now.saturating_duration_since(self.origin);
@@ -59,6 +64,20 @@ impl RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_limit_counts_what_began_before_it() {
+        let now = Instant::now();
+        let mut limit = RateLimit::new(NonZeroU32::new(2).unwrap(), now);
+        assert_eq!((limit.start(now), limit.start(now)), (Ok(()), Ok(())));
+        limit.set_most(NonZeroU32::new(3).unwrap());
+        assert_eq!(limit.start(now), Ok(()));
+        let wait = limit.start(now).unwrap_err();
+        assert!(wait >= Duration::from_secs(1), "{wait:?}");
+        limit.set_most(NonZeroU32::MIN);
+        assert_eq!(limit.start(now), Err(wait));
+        assert_eq!(limit.start(now + wait), Ok(()));
+    }
 
     #[test]
     fn no_sliding_second_has_more_starts_than_the_limit() {

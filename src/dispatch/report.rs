@@ -35,7 +35,8 @@ pub(super) enum Worth {
 pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, pending: u64, now: Timestamp) -> Report {
     let held = match View::Known(known.clone()).standing() {
         Standing::Held(reason, message) => Some((reason, message)),
-        Standing::Sendable(_) | Standing::Gone => lane.held.clone(),
+        Standing::Sendable(_) | Standing::Gone if lane.looked => lane.held.clone(),
+        Standing::Sendable(_) | Standing::Gone => gone_by_an_earlier_process(known),
     };
     let (delivering, reason, message) = match held {
         Some((reason, message)) => (false, reason, message),
@@ -74,6 +75,14 @@ pub(super) fn worth(known: &Known, report: &Report) -> Worth {
     } else {
         Worth::Nothing
     }
+}
+
+/// That an endpoint has answered 410 is in its lane's state: until the lane has
+/// read it, what the status says of it stands.
+fn gone_by_an_earlier_process(known: &Known) -> Option<(DeliveringReason, String)> {
+    let stored = known.reported.delivering.as_ref()?;
+    (stored.reason == DeliveringReason::Gone.as_str())
+        .then(|| (DeliveringReason::Gone, stored.message.clone()))
 }
 
 fn failure(failure: &super::stats::LastFailure) -> Failure {

@@ -24,6 +24,8 @@ pub(super) struct LaneStats {
     last_failure: Mutex<Option<LastFailure>>,
     /// Why the lane holds what it has although the webhook's own state would let it.
     held: Mutex<Option<(DeliveringReason, String)>>,
+    /// Whether `held` was ever worked out.
+    looked: AtomicBool,
     told: AtomicBool,
 }
 
@@ -43,6 +45,8 @@ pub(super) struct Snapshot {
     pub(super) last_success: Option<Timestamp>,
     pub(super) last_failure: Option<LastFailure>,
     pub(super) held: Option<(DeliveringReason, String)>,
+    /// Whether the lane has looked; if not, `held` says nothing.
+    pub(super) looked: bool,
 }
 
 /// The lanes' stats, and which of them have news.
@@ -69,6 +73,7 @@ impl Board {
             last_success: (last_success != 0).then(|| Timestamp::from_millis(last_success)),
             last_failure: stats.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             held: stats.held.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            looked: stats.looked.load(Ordering::Acquire),
         }
     }
 
@@ -89,7 +94,8 @@ impl Board {
 
     pub(super) fn hold(&self, uid: WebhookUid, lane: &LaneStats, held: Option<(DeliveringReason, String)>) {
         let mut now = lane.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if *now != held {
+        let first = !lane.looked.swap(true, Ordering::AcqRel);
+        if *now != held || first {
             *now = held;
             drop(now);
             self.tell(uid, lane);
