@@ -298,8 +298,9 @@ impl<J: Journal> Delivering<'_, J> {
                 Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(journal, ended).await,
                 Some((settled, consequence)) = self.settling.next(), if !self.settling.is_empty() => self.settled(settled, consequence),
                 () = self.lane.shutdown.cancelled() => return End::Shutdown,
-                // A webhook that is gone closes its view.
-                _ = self.lane.view.changed() => {}
+                // Waiting takes the change as seen, and it is `look` that has to see it. A webhook
+                // that is gone closes its view.
+                _ = self.lane.view.changed() => self.lane.view.mark_changed(),
                 leases = journal.next(room), if room > 0 => match leases {
                     Ok(leases) => self.ready.extend(leases),
                     Err(_) => return End::Lost,
