@@ -47,3 +47,37 @@ impl GoneMark {
         gone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::subscriptions::samples::known;
+
+    #[test]
+    fn a_mark_stands_for_its_uri_and_its_proof_alone() {
+        let mark = GoneMark::of(&known(|_| {})).unwrap();
+        assert!(mark.covers(&known(|_| {})));
+        assert!(mark.covers(&known(|w| w["spec"]["name"] = json!("Other"))));
+        // In the same second, and a later one all the same.
+        let proved_again = |time| known(|w| w["status"]["verification"]["time"] = json!(time));
+        assert!(!mark.covers(&proved_again("2026-11-24T08:00:00.750000Z")));
+        assert!(!mark.covers(&known(|w| w["spec"]["uri"] = json!("https://other.example.com"))));
+        assert!(!mark.covers(&known(|w| {
+            w["spec"]["uri"] = json!("https://other.example.com");
+            w["status"]["verification"]["uri"] = json!("https://other.example.com");
+        })));
+        assert_eq!(GoneMark::of(&known(|w| w["status"] = json!({}))), None);
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_was_stored_and_another_versions_is_as_good_as_none() {
+        let mark = GoneMark::of(&known(|_| {}));
+        assert_eq!(GoneMark::load(&GoneMark::store(mark.clone())), mark);
+        assert_eq!(GoneMark::load(&GoneMark::store(None)), None);
+        for other in [&b""[..], b"{}", b"{\"version\":\"2\",\"gone\":null}", b"\xff"] {
+            assert_eq!(GoneMark::load(&LaneState(other.to_vec())), None);
+        }
+    }
+}

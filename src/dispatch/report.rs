@@ -97,3 +97,114 @@ fn failure(failure: &super::stats::LastFailure) -> Failure {
 fn time(at: Timestamp) -> Time {
     Time(Timestamp::from_millis(at.as_secs() * 1000).to_jiff().unwrap_or(jiff::Timestamp::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::dispatch::stats::LastFailure;
+    use crate::subscriptions::samples::known;
+    use crate::subscriptions::{Proof, Reported};
+
+    const THEN: Timestamp = Timestamp::from_millis(1_795_508_000_000);
+    const NOW: Timestamp = Timestamp::from_millis(1_795_508_999_999);
+
+    fn looked() -> Snapshot {
+        Snapshot { looked: true, ..Snapshot::default() }
+    }
+
+    fn gone() -> Snapshot {
+        Snapshot { held: Some((DeliveringReason::Gone, "it said 410".to_owned())), ..looked() }
+    }
+
+    /// What is known once a report has been written.
+    fn after(known: &Known, written: Report) -> Arc<Known> {
+        let reported = Reported { delivering: Some(written.condition), delivery: Some(written.delivery) };
+        let mut known = known.clone();
+        known.reported = reported;
+        Arc::new(known)
+    }
+
+    fn said(report: &Report) -> (&str, &str) {
+        (&report.condition.status, &report.condition.reason)
+    }
+
+    #[test]
+    fn a_webhook_that_was_only_loaded_is_delivering() {
+        let known = Arc::new(known(|_| {}));
+        let first = report(&known, &Snapshot::default(), 0, NOW);
+        assert_eq!(said(&first), ("True", "Delivering"));
+        assert_eq!(first.condition.observed_generation, Some(3));
+        let delivery = DeliveryStatus { pending: Some(0), ..DeliveryStatus::default() };
+        assert_eq!(first.delivery, delivery);
+        assert_eq!(worth(&known, &first), Worth::Transition);
+        let known = after(&known, first);
+        assert_eq!(worth(&known, &report(&known, &looked(), 0, NOW)), Worth::Nothing);
+        assert_eq!(worth(&known, &report(&known, &looked(), 1, NOW)), Worth::Progress);
+    }
+
+    #[test]
+    fn the_view_has_the_first_word_and_the_lane_the_second() {
+        let table = [
+            (known(|_| {}), gone(), ("False", "Gone")),
+            (known(|w| w["spec"]["enabled"] = json!(false)), gone(), ("False", "Disabled")),
+            (known(|w| w["status"] = json!({})), gone(), ("False", "NotVerified")),
+            (known(|w| w["spec"]["enabled"] = json!(false)), looked(), ("False", "Disabled")),
+        ];
+        for (known, lane, expected) in table {
+            assert_eq!(said(&report(&Arc::new(known), &lane, 0, NOW)), expected);
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_process_said_of_a_410_stands_until_the_lane_has_looked() {
+        let known = Arc::new(known(|_| {}));
+        let known = after(&known, report(&known, &gone(), 2, THEN));
+        let unseen = report(&known, &Snapshot::default(), 2, NOW);
+        assert_eq!(said(&unseen), ("False", "Gone"));
+        assert_eq!(worth(&known, &unseen), Worth::Nothing);
+        assert_eq!(said(&report(&known, &looked(), 2, NOW)), ("True", "Delivering"));
+    }
+
+    #[test]
+    fn only_another_status_is_a_transition_in_time() {
+        let known = Arc::new(known(|w| w["spec"]["enabled"] = json!(false)));
+        let known = after(&known, report(&known, &looked(), 0, THEN));
+        let mut unproved = Arc::clone(&known);
+        let changed = Arc::make_mut(&mut unproved);
+        changed.settings.enabled = true;
+        changed.proof = Proof::None;
+        let still = report(&unproved, &looked(), 0, NOW);
+        assert_eq!(said(&still), ("False", "NotVerified"));
+        assert_eq!(still.condition.last_transition_time, time(THEN));
+        assert_eq!(worth(&unproved, &still), Worth::Transition, "the reason is another");
+        let mut enabled = Arc::clone(&known);
+        Arc::make_mut(&mut enabled).settings.enabled = true;
+        assert_eq!(report(&enabled, &looked(), 0, NOW).condition.last_transition_time, time(NOW));
+    }
+
+    #[test]
+    fn what_another_process_saw_stays_until_this_one_has_seen_something() {
+        let failed = |at, message: String| LastFailure { at, reason: "TimedOut", message };
+        let seen = Snapshot {
+            last_success: Some(THEN),
+            last_failure: Some(failed(THEN, "x".repeat(5000))),
+            ..looked()
+        };
+        let known = Arc::new(known(|_| {}));
+        let known = after(&known, report(&known, &seen, 0, THEN));
+        let restarted = report(&known, &looked(), 0, NOW).delivery;
+        assert_eq!(restarted.last_success, Some(time(THEN)));
+        assert_eq!(restarted.last_failure.as_ref().map(|failure| failure.message.len()), Some(1024));
+        let newer = Snapshot { last_failure: Some(failed(NOW, "again".to_owned())), ..looked() };
+        let newer = report(&known, &newer, 0, NOW).delivery;
+        assert_eq!(newer.last_success, Some(time(THEN)));
+        assert_eq!(
+            newer.last_failure.map(|failure| (failure.time, failure.message)),
+            Some((time(NOW), "again".to_owned()))
+        );
+    }
+}

@@ -121,3 +121,59 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const UID: WebhookUid = WebhookUid::from_bytes([1; 16]);
+
+    #[tokio::test]
+    async fn news_of_a_webhook_is_told_once_until_it_is_looked_at() {
+        let board = Board::default();
+        let lane = board.lane(UID);
+        assert!(board.news().now_or_never().is_none());
+        board.settled(UID, &lane);
+        board.settled(UID, &lane);
+        assert_eq!(board.news().await, [UID]);
+        board.settled(UID, &lane);
+        assert!(board.news().now_or_never().is_none(), "it was not looked at yet");
+        board.snapshot(UID);
+        board.nudge(UID);
+        assert_eq!(board.news().await, [UID]);
+    }
+
+    #[tokio::test]
+    async fn a_hold_is_news_the_first_time_and_when_it_is_another() {
+        let board = Board::default();
+        let lane = board.lane(UID);
+        assert!(!board.snapshot(UID).looked);
+        let gone = || Some((DeliveringReason::Gone, "it said 410".to_owned()));
+        for (held, news) in [(None, true), (None, false), (gone(), true), (gone(), false), (None, true)] {
+            board.hold(UID, &lane, held.clone());
+            assert_eq!(board.news().now_or_never().is_some(), news, "{held:?}");
+            let snapshot = board.snapshot(UID);
+            assert_eq!((snapshot.held, snapshot.looked), (held, true));
+        }
+        board.forget(UID);
+        assert!(!board.snapshot(UID).looked);
+    }
+
+    #[test]
+    fn a_snapshot_has_the_last_of_everything() {
+        let board = Board::default();
+        let lane = board.lane(UID);
+        let at = Timestamp::from_millis;
+        let failure =
+            |millis| LastFailure { at: at(millis), reason: "TimedOut", message: millis.to_string() };
+        assert_eq!(board.snapshot(UID).last_success, None);
+        for millis in [5, 7] {
+            lane.success(at(millis));
+            lane.failure(failure(millis));
+        }
+        let snapshot = board.snapshot(UID);
+        assert_eq!((snapshot.last_success, snapshot.last_failure), (Some(at(7)), Some(failure(7))));
+    }
+}

@@ -213,11 +213,11 @@ impl Materials {
         })
     }
 
-    fn secret(&self, change: Change<Secret>) {
+    pub(super) fn secret(&self, change: Change<Secret>) {
         self.store(&self.0.secrets, change, |secret| secret.data.unwrap_or_default());
     }
 
-    fn config_map(&self, change: Change<ConfigMap>) {
+    pub(super) fn config_map(&self, change: Change<ConfigMap>) {
         self.store(&self.0.config_maps, change, |config_map| config_map.data.unwrap_or_default());
     }
 
@@ -269,3 +269,6 @@ fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
     if names.is_empty() { "none, since it is empty".to_owned() } else { names.join(", ") }
 }
+
+#[cfg(test)]
+mod tests;

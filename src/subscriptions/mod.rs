@@ -27,4 +27,6 @@ pub use freshness::Freshness;
 pub use materials::{Credentials, Materials, Problem};
 pub use namespaces::{Namespaces, ObjectName, Scope};
 pub use table::Subscriptions;
+#[cfg(test)]
+pub(crate) use view::samples;
 pub use view::{Known, Proof, Reported, Standing, View};

@@ -302,3 +302,6 @@ fn referred(webhook: &Webhook) -> impl Iterator<Item = &str> {
     .into_iter()
     .flatten()
 }
+
+#[cfg(test)]
+mod tests;

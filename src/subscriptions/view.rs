@@ -157,3 +157,132 @@ impl View {
 pub(super) fn uid_of<K: kube::Resource>(object: &K) -> Option<WebhookUid> {
     object.uid().and_then(|uid| uid.parse().ok())
 }
+
+/// Webhooks for the tests of whatever is decided from one.
+#[cfg(test)]
+pub(crate) mod samples {
+    use http::HeaderValue;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::tls_digest;
+    use crate::outbound::TlsSettings;
+
+    pub(crate) const UID: &str = "3f1a2b4c-0000-4000-8000-000000000001";
+
+    /// A Webhook that is enabled and proved, for users created.
+    pub(crate) fn webhook(edit: impl FnOnce(&mut Value)) -> Webhook {
+        let mut webhook = json!({
+            "apiVersion": "herald.dev/v1alpha1",
+            "kind": "Webhook",
+            "metadata": {"name": "audit", "namespace": "identity", "uid": UID, "generation": 3},
+            "spec": {
+                "name": "Audit",
+                "uri": "https://hooks.example.com/users",
+                "apiKeySecretRef": {"name": "audit", "key": "api-key"},
+                "events": ["User created"],
+            },
+            "status": {"verification": {
+                "uid": UID,
+                "uri": "https://hooks.example.com/users",
+                "tlsDigest": tls_digest(None),
+                "time": "2026-11-24T08:00:00.250000Z",
+            }},
+        });
+        edit(&mut webhook);
+        serde_json::from_value(webhook).unwrap()
+    }
+
+    /// The same as a dispatcher knows it, with its API key at hand.
+    pub(crate) fn known(edit: impl FnOnce(&mut Value)) -> Known {
+        let credentials = Credentials {
+            api_key: HeaderValue::from_static("key"),
+            signing: None,
+            tls: TlsSettings::default(),
+        };
+        let webhook = webhook(edit);
+        let uid = uid_of(&webhook).unwrap();
+        Known::read(webhook, uid, Ok(credentials)).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::samples::known;
+    use super::*;
+    use crate::api::Reason;
+
+    fn held(view: &View) -> Option<DeliveringReason> {
+        match view.standing() {
+            Standing::Held(reason, message) => {
+                assert!(!message.is_empty());
+                Some(reason)
+            }
+            Standing::Sendable(_) => None,
+            Standing::Gone => panic!("it is known"),
+        }
+    }
+
+    type Edit = fn(&mut Value);
+
+    #[test]
+    fn a_webhook_is_sent_to_only_enabled_and_under_its_own_proof_of_what_it_is_now() {
+        use DeliveringReason::{Disabled, NotVerified};
+        let table: [(&str, Edit, Option<DeliveringReason>, bool); 8] = [
+            ("as it is", |_| {}, None, true),
+            ("disabled", |w| w["spec"]["enabled"] = json!(false), Some(Disabled), false),
+            ("never proved", |w| w["status"] = json!({}), Some(NotVerified), false),
+            (
+                "another URI",
+                |w| w["spec"]["uri"] = json!("https://other.example.com"),
+                Some(NotVerified),
+                true,
+            ),
+            (
+                "other TLS settings",
+                |w| w["spec"]["tls"] = json!({"caConfigMapRef": {"name": "ca", "key": "ca.crt"}}),
+                Some(NotVerified),
+                true,
+            ),
+            (
+                "the proof of another object",
+                |w| w["status"]["verification"]["uid"] = json!("3f1a2b4c-0000-4000-8000-000000000002"),
+                Some(NotVerified),
+                false,
+            ),
+            (
+                "disabled and never proved",
+                |w| {
+                    w["spec"]["enabled"] = json!(false);
+                    w["status"] = json!({});
+                },
+                Some(Disabled),
+                false,
+            ),
+            ("another name", |w| w["spec"]["name"] = json!("Other"), None, true),
+        ];
+        for (what, edit, reason, takes_events) in table {
+            let known = known(edit);
+            assert_eq!(known.takes_events(), takes_events, "{what}");
+            assert_eq!(held(&View::Known(Arc::new(known))), reason, "{what}");
+        }
+    }
+
+    #[test]
+    fn without_its_secrets_it_is_held_and_still_matched() {
+        let problem =
+            Problem { reason: Reason::SecretMissing, message: "create it".to_owned(), missing: None };
+        let known = Known { credentials: Err(problem), ..known(|_| {}) };
+        assert!(known.takes_events());
+        assert_eq!(held(&View::Known(Arc::new(known))), Some(DeliveringReason::SecretsUnresolved));
+    }
+
+    #[test]
+    fn what_is_not_in_view_is_held_and_only_what_is_confirmed_gone_is_dropped() {
+        assert_eq!(held(&View::Unknown), Some(DeliveringReason::Unreadable));
+        assert_eq!(held(&View::Unreadable("why".into())), Some(DeliveringReason::Unreadable));
+        assert!(matches!(View::Gone.standing(), Standing::Gone));
+    }
+}
