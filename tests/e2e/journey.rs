@@ -1,12 +1,11 @@
 //! The whole way once: a Webhook is proved, and what is posted arrives.
 
-use reqwest::StatusCode;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::herald::{AUDIENCE, post};
+use crate::support::herald::AUDIENCE;
 use crate::support::webhook::WebhookExt as _;
-use crate::support::{Behaviour, Cluster, Endpoint, Herald, HeraldProcess, Namespace, webhook};
+use crate::support::{Behaviour, Cluster, Endpoint, Herald, HeraldProcess, Namespace, Producer, webhook};
 
 const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -68,16 +67,15 @@ async fn what_was_in_delivery_at_a_restart_arrives_after_it() {
 async fn what_was_in_delivery_when_the_process_was_killed_arrives_all_the_same() {
     let namespace = Cluster::connect().await.namespace("journey").await;
     let endpoint = Endpoint::start().await;
-    let mut herald = HeraldProcess::start(&namespace).await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
     proved_webhook(&namespace, &endpoint).await;
-    let token = namespace.sender("producer", AUDIENCE).await;
+    let producer = Producer::new(&namespace).await;
 
     endpoint.on_next_deliveries([Behaviour::hang()]);
-    let (status, answer) = post(&herald.events_url(), &token, &user_created("e1")).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    assert_eq!(producer.send(&herald, &user_created("e1")).await, 1);
     let first = endpoint.next_delivery().await;
     herald.kill().await;
-    herald.start_again().await;
+    herald.restart().await;
     assert_eq!(endpoint.next_delivery().await.message_id(), first.message_id());
     assert_eq!(endpoint.challenges().len(), 1, "a restart proves nothing again");
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod controller;
+mod delivery;
 mod ingest;
 mod journey;
 mod manifests;

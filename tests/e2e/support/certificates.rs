@@ -37,6 +37,11 @@ pub fn authority_pem() -> String {
     authority().pem()
 }
 
+/// The certificate of an authority that has signed nothing, as PEM.
+pub fn another_authority_pem() -> String {
+    new_authority().pem()
+}
+
 /// A server's certificate for 127.0.0.1 and localhost.
 pub fn server(kind: Certificate) -> Pair {
     let hosts = match kind {

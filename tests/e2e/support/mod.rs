@@ -4,6 +4,8 @@
 //! ```text
 //! Cluster::connect ─> Cluster::namespace ─> Namespace: apply, patch, token, await_webhook
 //! Herald::start ────> controller and dispatcher for that namespace
+//! HeraldProcess ────> the real binary; Producer sends user events to it
+//! Dispatcher ───────> the dispatcher alone, with proofs that the test writes
 //! Endpoint::start ──> answers Herald ─────> Endpoint: next_challenge, next_delivery
 //! ```
 //!
@@ -14,10 +16,12 @@ pub mod accounts;
 pub mod behaviour;
 pub mod certificates;
 pub mod cluster;
+pub mod dispatcher;
 pub mod endpoint;
 pub mod herald;
 pub mod namespace;
 pub mod process;
+pub mod producer;
 pub mod received;
 pub mod webhook;
 
@@ -25,10 +29,12 @@ use std::time::Duration;
 
 pub use behaviour::Behaviour;
 pub use cluster::Cluster;
+pub use dispatcher::Dispatcher;
 pub use endpoint::Endpoint;
 pub use herald::Herald;
 pub use namespace::Namespace;
 pub use process::HeraldProcess;
+pub use producer::Producer;
 pub use received::Received;
 pub use webhook::webhook;
 

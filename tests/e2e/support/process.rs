@@ -1,108 +1,266 @@
-//! `herald run` as the binary that people get, in a process that a test may kill.
+//! Herald as people run it: the real binary, in a process of its own.
+//!
+//! ```text
+//! start ─> "serving metrics and health", "taking user events" in its log ─> /readyz ─> the test
+//! stop (SIGTERM) or kill (SIGKILL) ─> restart, on the same journal
+//! ```
+//!
+//! Only the process that was started here is ever sent a signal. If the test
+//! fails, what Herald logged is shown.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
 
-use super::certificates::authority_pem;
 use super::cluster::kubeconfig_path;
 use super::herald::AUDIENCE;
-use super::{DEADLINE, Namespace};
+use super::{DEADLINE, Namespace, certificates};
 
-/// A process for one namespace. It is killed when dropped.
+/// A `herald run`, and the directory that outlives its process.
 pub struct HeraldProcess {
-    child: Option<Child>,
-    namespace: String,
+    namespaces: Vec<String>,
+    extra_roots: bool,
     directory: TempDir,
-    ingest: SocketAddr,
+    http: reqwest::Client,
+    log: Arc<Log>,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    ingestion: SocketAddr,
+    telemetry: SocketAddr,
+}
+
+/// Every line of every process.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    count: watch::Sender<usize>,
 }
 
 impl HeraldProcess {
-    /// Starts it, and waits until it says that it is ready.
-    pub async fn start(namespace: &Namespace) -> Self {
+    /// For these namespaces, trusting the test endpoints' authority; ready when this returns.
+    pub async fn start(namespaces: &[&Namespace]) -> Self {
+        Self::with(namespaces, true).await
+    }
+
+    /// The same, trusting only the system's authorities where a webhook names no other.
+    pub async fn start_trusting_the_system_alone(namespaces: &[&Namespace]) -> Self {
+        Self::with(namespaces, false).await
+    }
+
+    async fn with(namespaces: &[&Namespace], extra_roots: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("roots.pem"), authority_pem()).unwrap();
-        let mut process =
-            Self { child: None, namespace: namespace.name().to_owned(), directory, ingest: free_address() };
-        process.start_again().await;
-        process
+        let pair = certificates::server(certificates::Certificate::Good);
+        for (name, content) in
+            [("tls.crt", pair.certificate), ("tls.key", pair.key), ("ca.crt", certificates::authority_pem())]
+        {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
+        let mut herald = Self {
+            namespaces: namespaces.iter().map(|namespace| namespace.name().to_owned()).collect(),
+            extra_roots,
+            directory,
+            http: http(),
+            log: Arc::default(),
+            process: None,
+        };
+        herald.restart().await;
+        herald
     }
 
-    /// Ends it as a crash would: SIGKILL, nothing is put in order.
-    pub async fn kill(&mut self) {
-        self.child.take().expect("it runs").kill().await.unwrap();
+    /// Starts it again on what the last process left; it must have been ended before.
+    pub async fn restart(&mut self) {
+        assert!(self.process.is_none(), "it still runs");
+        let from = *self.log.count.borrow();
+        let mut child = self.command().spawn().unwrap();
+        tokio::spawn(self.log.clone().read(child.stderr.take().unwrap()));
+        let telemetry = self.log.address(from, "serving metrics and health").await;
+        let ingestion = self.log.address(from, "taking user events").await;
+        self.process = Some(Process { child, ingestion, telemetry });
+        // Nothing tells of readiness: like a kubelet, this asks again and again.
+        let ready = async {
+            let mut probes = interval(Duration::from_millis(20));
+            while self.get("readyz").await.0 != StatusCode::OK {
+                probes.tick().await;
+            }
+        };
+        let ready = timeout(DEADLINE, ready).await;
+        assert!(ready.is_ok(), "not ready after {DEADLINE:?}: {}", self.get("readyz").await.1);
     }
 
-    /// Starts it on the journal that the last one left.
-    pub async fn start_again(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
-        let metrics = free_address();
-        self.ingest = free_address();
-        let log = std::fs::File::create(self.log()).unwrap();
-        let mut command = command();
+    fn command(&self) -> Command {
+        let path = |name: &str| self.directory.path().join(name);
+        let mut command = binary();
+        command.args(["run", "--log", "herald=trace,info", "--log-format", "json", "--audience", AUDIENCE]);
+        command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
+        command.args(["--outbound-allow", "127.0.0.0/8", "--outbound-allow", "localhost"]);
+        command.arg("--tls-cert").arg(path("tls.crt")).arg("--tls-key").arg(path("tls.key"));
+        command.arg("--journal-dir").arg(path("journal"));
+        if self.extra_roots {
+            command.arg("--outbound-extra-roots").arg(path("ca.crt"));
+        }
+        for namespace in &self.namespaces {
+            command.args(["--namespace", namespace]);
+        }
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(proxy);
+        }
+        command.env("KUBECONFIG", kubeconfig_path()).env_remove("POD_NAMESPACE").env_remove("POD_NAME");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         command
-            .args(["run", "--insecure-http", "--namespace", &self.namespace, "--audience", AUDIENCE])
-            .args(["--listen", &self.ingest.to_string(), "--metrics-listen", &metrics.to_string()])
-            .args(["--outbound-allow", "127.0.0.0/8", "--outbound-extra-roots"])
-            .arg(self.directory.path().join("roots.pem"))
-            .arg("--journal-dir")
-            .arg(self.directory.path().join("journal"))
-            .env("KUBECONFIG", kubeconfig_path())
-            .stderr(log.try_clone().unwrap())
-            .stdout(log);
-        self.child = Some(command.spawn().unwrap());
-        self.await_ready(metrics).await;
     }
 
-    /// Where events for its namespace are posted.
-    pub fn events_url(&self) -> String {
-        format!("http://{}/v1/namespaces/{}/events", self.ingest, self.namespace)
+    /// Where it takes the user events of a namespace.
+    pub fn events_url(&self, namespace: &str) -> String {
+        let ingestion = self.process.as_ref().expect("it runs").ingestion;
+        format!("https://{ingestion}/v1/namespaces/{namespace}/events")
     }
 
-    /// What its health endpoint says is all that a process tells: so it is asked.
-    async fn await_ready(&mut self, metrics: SocketAddr) {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let answer = client.get(format!("http://{metrics}/readyz")).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return;
+    /// A client that trusts its certificate.
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
+    /// Ends it by SIGTERM, and checks that it went well.
+    pub async fn stop(&mut self) {
+        let process = self.process.take().expect("it runs");
+        let pid = process.child.id().expect("it was not waited for yet").to_string();
+        let told = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap();
+        assert!(told.success(), "it ended by itself");
+        let status = wait(process.child).await;
+        assert!(status.success(), "{status}; its log:\n{}", self.log());
+    }
+
+    /// Ends it by SIGKILL.
+    pub async fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.child.start_kill().unwrap();
+        wait(process.child).await;
+    }
+
+    /// All of its metrics, as a scrape reads them.
+    pub async fn metrics(&self) -> String {
+        let (status, text) = self.get("metrics").await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        text
+    }
+
+    /// One sample; zero if there is none.
+    pub async fn metric(&self, sample: &str) -> f64 {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a sample is as `wanted` says.
+    pub async fn await_metric(&self, sample: &str, wanted: impl Fn(f64) -> bool) {
+        // Nothing tells of a metric's change: a scrape asks again and again.
+        let scrape = async {
+            let mut scrapes = interval(Duration::from_millis(20));
+            while !wanted(self.metric(sample).await) {
+                scrapes.tick().await;
             }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
-            if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.log()).unwrap();
-                panic!("herald is not ready ({ended:?}):\n{log}");
-            }
-            sleep(Duration::from_millis(20)).await;
+        };
+        let in_time = timeout(DEADLINE, scrape).await.is_ok();
+        assert!(in_time, "{sample} is {} after {DEADLINE:?}", self.metric(sample).await);
+    }
+
+    /// What it has logged, over all of its processes.
+    pub fn log(&self) -> String {
+        self.log.lines.lock().unwrap().join("\n")
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        let telemetry = self.process.as_ref().expect("it runs").telemetry;
+        let answer = self.http.get(format!("http://{telemetry}/{path}")).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{error:?}; its log:\n{}", self.log()));
+        (answer.status(), answer.text().await.unwrap())
+    }
+}
+
+impl Drop for HeraldProcess {
+    #[expect(clippy::print_stderr, reason = "the test runner shows it beside the panic")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.log.lines.lock().unwrap();
+            let end: Vec<_> = lines.iter().skip(lines.len().saturating_sub(60)).map(String::as_str).collect();
+            eprintln!("the end of Herald's log:\n{}", end.join("\n"));
+        }
+    }
+}
+
+impl Log {
+    async fn read(self: Arc<Self>, stderr: ChildStderr) {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            self.lines.lock().unwrap().push(line);
+            self.count.send_modify(|count| *count += 1);
         }
     }
 
-    fn log(&self) -> std::path::PathBuf {
-        self.directory.path().join("log")
+    /// The address in the first line with this message from line `from` on.
+    async fn address(&self, from: usize, message: &str) -> SocketAddr {
+        let find = || {
+            let lines = self.lines.lock().unwrap();
+            lines.iter().skip(from).find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                let text = |key: &str| line.get(key).and_then(Value::as_str);
+                (text("message") == Some(message)).then(|| text("address").unwrap().parse().unwrap())
+            })
+        };
+        let mut count = self.count.subscribe();
+        let wait = async {
+            loop {
+                count.borrow_and_update();
+                if let Some(address) = find() {
+                    return address;
+                }
+                count.changed().await.unwrap();
+            }
+        };
+        let found = timeout(DEADLINE, wait).await;
+        found.unwrap_or_else(|_| panic!("no {message:?} in {:#?}", self.lines.lock().unwrap()))
     }
 }
 
 /// The binary, ended with this process even if that is killed, where the system can.
-fn command() -> Command {
+fn binary() -> Command {
     let binary = env!("CARGO_BIN_EXE_herald");
     let setpriv = Path::new("/usr/bin/setpriv");
-    let mut command = if setpriv.exists() {
-        let mut command = Command::new(setpriv);
-        command.args(["--pdeathsig", "KILL", binary]);
-        command
-    } else {
-        Command::new(binary)
-    };
-    command.stdin(Stdio::null()).kill_on_drop(true);
+    if !setpriv.exists() {
+        return Command::new(binary);
+    }
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", binary]);
     command
 }
 
-/// The kernel gives it to nobody else for a while after it is let go.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+async fn wait(mut child: Child) -> ExitStatus {
+    timeout(DEADLINE, child.wait()).await.expect("it ends in time").unwrap()
+}
+
+fn http() -> reqwest::Client {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificates::authority_pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(DEADLINE).build().unwrap()
 }

@@ -1,0 +1,67 @@
+//! What an identity service does: it sends user events, as a ServiceAccount that may.
+
+use http::header::CONTENT_TYPE;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::herald::AUDIENCE;
+use super::{HeraldProcess, Namespace};
+
+/// Sends user events to one namespace.
+pub struct Producer {
+    namespace: String,
+    token: String,
+}
+
+impl Producer {
+    /// A ServiceAccount of the namespace that may send to it, and its token.
+    pub async fn new(namespace: &Namespace) -> Self {
+        let token = namespace.sender("producer", AUDIENCE).await;
+        Self { namespace: namespace.name().to_owned(), token }
+    }
+
+    /// The token that it sends.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Sends one event, which must be accepted; says how many webhooks it was matched to.
+    pub async fn send(&self, herald: &HeraldProcess, event: &Value) -> u64 {
+        self.accepted(herald, "application/cloudevents+json", event).await
+    }
+
+    /// Sends a batch, which must be accepted; says how many deliveries it was matched to.
+    pub async fn send_batch(&self, herald: &HeraldProcess, events: &[Value]) -> u64 {
+        self.accepted(herald, "application/cloudevents-batch+json", &json!(events)).await
+    }
+
+    async fn accepted(&self, herald: &HeraldProcess, content_type: &str, body: &Value) -> u64 {
+        let (status, answer) = self.post(herald, content_type, body).await.unwrap();
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+        answer.get("matched").and_then(Value::as_u64).unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// Status and body of the answer, or the reason why there was none.
+    pub async fn post(
+        &self,
+        herald: &HeraldProcess,
+        content_type: &str,
+        body: &Value,
+    ) -> reqwest::Result<(StatusCode, Value)> {
+        let request = herald.http().post(herald.events_url(&self.namespace)).bearer_auth(&self.token);
+        let answer = request.header(CONTENT_TYPE, content_type).body(body.to_string()).send().await?;
+        Ok((answer.status(), answer.json().await?))
+    }
+}
+
+/// A user event in structured mode.
+pub fn event(wire_type: &str, id: &str) -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "/idp",
+        "type": wire_type,
+        "subject": "user-1",
+        "data": {"id": id},
+    })
+}
