@@ -28,6 +28,7 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 use super::error::{broken, broken_body};
@@ -116,7 +117,9 @@ impl Connection {
     }
 
     async fn head(&mut self, request: Outgoing) -> Result<http::Response<Incoming>, TrySendError<Outgoing>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
+        // Outside of the task's budget: when that is used up, a poll says pending and
+        // wakes its waker, and this one's is nobody's. The driver's polls do count.
+        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
         let driver = &mut self.driver;
         let mut ended = false;
         std::future::poll_fn(|cx| {

@@ -6,6 +6,7 @@ mod reuse;
 mod server;
 mod sessions;
 mod subject;
+mod unasked;
 
 use std::time::Duration;
 

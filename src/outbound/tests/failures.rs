@@ -1,14 +1,19 @@
 //! Each way to get no answer has its reason, and a message that helps.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use super::server::{self, Authority, OK, Server, answer_all, read_request, write};
 use super::subject::{channel, config, outbound, post, resolver};
 use super::{DEADLINE, SHORT};
 use crate::api::Reason;
-use crate::outbound::{ExchangeError, Outbound, TlsSettings};
+use crate::outbound::{ExchangeError, Outbound, Resolver, TlsSettings};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -56,7 +61,7 @@ async fn nobody_listens() {
     let authority = Authority::new();
     let outbound = outbound(&authority);
     let address = {
-        let listener = tokio::net::TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
         listener.local_addr().unwrap()
     };
     let error = channel(&outbound, "receiver.test", address).exchange(post(""), DEADLINE).await.unwrap_err();
@@ -162,19 +167,53 @@ async fn an_answer_that_is_not_http_or_not_whole_is_told_apart() {
     }
 }
 
+/// A resolver whose only name server takes each question and answers none.
+async fn deaf_resolver() -> (Resolver, UdpSocket) {
+    let socket = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    let mut server = NameServerConfig::udp(LOCALHOST);
+    server.connections[0].port = socket.local_addr().unwrap().port();
+    let config = ResolverConfig::from_name_servers(vec![server]);
+    let built = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build();
+    (Resolver::System(Arc::new(built.unwrap())), socket)
+}
+
+/// A port that has as many connections waiting as it takes, and accepts none.
+async fn full_port() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((LOCALHOST, 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(SHORT, TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (listener, waiting)
+}
+
 #[tokio::test]
-async fn the_deadline_names_the_step_it_ran_out_in() {
+async fn the_deadline_covers_each_step_before_the_request_and_names_it() {
     let authority = Authority::new();
-    let outbound = outbound(&authority);
-    let server = Server::raw(LOCALHOST, |_, tcp| async move {
+    let (deaf, _name_server) = deaf_resolver().await;
+    let (full, _waiting) = full_port().await;
+    let silent = Server::raw(LOCALHOST, |_, tcp| async move {
         std::future::pending::<()>().await;
         drop(tcp);
     })
     .await;
-    let channel = channel(&outbound, "receiver.test", server.address);
-    let error = channel.exchange(post(""), SHORT).await.unwrap_err();
-    assert_is(&error, Reason::TimedOut, "no complete answer within 200ms");
-    assert_is(&error, Reason::TimedOut, "waiting for the TLS handshake");
+    let known = || resolver([("receiver.test", "127.0.0.1")]);
+    let table = [
+        (deaf, silent.address, "resolving the host name"),
+        (known(), full.local_addr().unwrap(), "connecting"),
+        (known(), silent.address, "waiting for the TLS handshake"),
+    ];
+    for (resolver, address, words) in table {
+        let mut config = config(&authority);
+        config.resolver = Some(resolver);
+        let outbound = Outbound::new(config).unwrap();
+        let error = channel(&outbound, "receiver.test", address).exchange(post(""), SHORT).await.unwrap_err();
+        assert_is(&error, Reason::TimedOut, "no complete answer within 200ms");
+        assert_is(&error, Reason::TimedOut, words);
+    }
 }
 
 #[test]

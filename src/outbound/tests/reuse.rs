@@ -1,9 +1,10 @@
 //! Connections are kept, given up in time, and never the reason for a failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -149,6 +150,38 @@ async fn an_exchange_that_times_out_or_is_dropped_closes_its_connection() {
     running.abort();
     assert_eq!(server.ended().await, 1);
     until(|| outbound.metrics().open.get() == 0).await;
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_than_the_limits_say() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let both = Arc::new(Barrier::new(2));
+    let server = Server::start(server::tls(&pair, None), move |_, mut stream| {
+        let both = both.clone();
+        async move {
+            read_request(&mut stream).await;
+            both.wait().await;
+            write(&mut stream, OK).await;
+            wait_for_close(&mut stream).await;
+        }
+    })
+    .await;
+    let kept = |max_idle, max_connection_age| {
+        let mut config = config(&authority);
+        (config.max_idle, config.max_connection_age) = (max_idle, max_connection_age);
+        let outbound = Outbound::new(config).unwrap();
+        let channel = channel(&outbound, "receiver.test", server.address);
+        async move {
+            let (one, other) =
+                tokio::join!(channel.exchange(post(""), DEADLINE), channel.exchange(post(""), DEADLINE));
+            one.and(other).unwrap();
+            (outbound.metrics().idle.get(), outbound.metrics().open.get())
+        }
+    };
+    assert_eq!(kept(9, DEADLINE).await, (2, 2));
+    assert_eq!(kept(1, DEADLINE).await, (1, 1));
+    assert_eq!(kept(9, Duration::ZERO).await, (0, 0));
 }
 
 #[tokio::test]
