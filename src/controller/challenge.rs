@@ -103,6 +103,9 @@ fn hint(status: StatusCode) -> &'static str {
 }
 
 #[cfg(test)]
+mod endpoints;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::outbound::Phases;

@@ -31,7 +31,7 @@ mod ramp;
 mod resolve;
 mod signature;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! The client against real TLS servers on loopback.
+//! The client against real TLS servers on loopback. The servers, and the client's
+//! settings for them, serve the tests of its users too.
 
 mod failures;
 mod limits;
 mod reuse;
-mod server;
+pub(crate) mod server;
 mod sessions;
-mod subject;
+pub(crate) mod subject;
 mod unasked;
 
 use std::time::Duration;

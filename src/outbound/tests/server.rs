@@ -18,20 +18,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::DEADLINE;
 
-pub(super) type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+pub(crate) type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 
 /// A CA that signs what a test needs.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// PEM of a certificate and its key.
-pub(super) struct Pair {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
     /// Named unlike any other, so that a verifier does not take it for one that it knows.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         let name = format!("authority {}", rand::random::<u64>());
         params.distinguished_name.push(DnType::CommonName, name);
@@ -39,15 +39,15 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub(super) fn sign(&self, names: &[&str]) -> Pair {
+    pub(crate) fn sign(&self, names: &[&str]) -> Pair {
         self.sign_with(names, |_| {})
     }
 
-    pub(super) fn expired(&self, names: &[&str]) -> Pair {
+    pub(crate) fn expired(&self, names: &[&str]) -> Pair {
         self.sign_with(names, |params| {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
@@ -64,7 +64,7 @@ impl Authority {
 }
 
 /// A server's TLS configuration; `clients` signs the certificates that its clients have to show.
-pub(super) fn tls(pair: &Pair, clients: Option<&Authority>) -> ServerConfig {
+pub(crate) fn tls(pair: &Pair, clients: Option<&Authority>) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone());
     let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -83,8 +83,8 @@ pub(super) fn tls(pair: &Pair, clients: Option<&Authority>) -> ServerConfig {
 }
 
 /// Accepts connections until it is dropped.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     closed: tokio::sync::Mutex<mpsc::UnboundedReceiver<usize>>,
     _task: AbortOnDropHandle<()>,
@@ -92,7 +92,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves each connection, numbered from 0, by `serve`.
-    pub(super) async fn start<F, S>(tls: ServerConfig, serve: F) -> Self
+    pub(crate) async fn start<F, S>(tls: ServerConfig, serve: F) -> Self
     where
         F: Fn(usize, Stream) -> S + Clone + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// The same without TLS.
-    pub(super) async fn raw<F, S>(address: IpAddr, serve: F) -> Self
+    pub(crate) async fn raw<F, S>(address: IpAddr, serve: F) -> Self
     where
         F: Fn(usize, TcpStream) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
@@ -139,19 +139,19 @@ impl Server {
     }
 
     /// How many connections have been accepted.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until serving another connection has ended, and says which.
-    pub(super) async fn ended(&self) -> usize {
+    pub(crate) async fn ended(&self) -> usize {
         let mut closed = self.closed.lock().await;
         tokio::time::timeout(DEADLINE, closed.recv()).await.expect("no connection has ended").unwrap()
     }
 }
 
 /// The next request of a connection; `None` at its end.
-pub(super) async fn read_request(stream: &mut Stream) -> Option<String> {
+pub(crate) async fn read_request(stream: &mut Stream) -> Option<String> {
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -170,23 +170,23 @@ pub(super) async fn read_request(stream: &mut Stream) -> Option<String> {
 }
 
 /// Writes as far as the client lets it.
-pub(super) async fn write(stream: &mut Stream, text: &str) {
+pub(crate) async fn write(stream: &mut Stream, text: &str) {
     if stream.write_all(text.as_bytes()).await.is_ok() {
         drop(stream.flush().await);
     }
 }
 
 /// Waits until the client has closed the connection.
-pub(super) async fn wait_for_close(stream: &mut Stream) {
+pub(crate) async fn wait_for_close(stream: &mut Stream) {
     let mut buffer = [0; 64];
     while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
 
 /// Answers each request with the same text.
-pub(super) async fn answer_all(mut stream: Stream, answer: &str) {
+pub(crate) async fn answer_all(mut stream: Stream, answer: &str) {
     while read_request(&mut stream).await.is_some() {
         write(&mut stream, answer).await;
     }
 }
 
-pub(super) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

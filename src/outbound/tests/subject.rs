@@ -10,7 +10,7 @@ use super::server::Authority;
 use crate::outbound::{Channel, Guard, Outbound, OutboundConfig, Request, Resolver, TlsSettings};
 
 /// Trusts `authority`, may call loopback, and knows `receiver.test` as 127.0.0.1.
-pub(super) fn config(authority: &Authority) -> OutboundConfig {
+pub(crate) fn config(authority: &Authority) -> OutboundConfig {
     let mut guard = Guard::default();
     guard.allow("127.0.0.0/8".parse().unwrap());
     guard.allow("::1".parse().unwrap());
@@ -22,26 +22,26 @@ pub(super) fn config(authority: &Authority) -> OutboundConfig {
     }
 }
 
-pub(super) fn resolver<const N: usize>(names: [(&str, &str); N]) -> Resolver {
+pub(crate) fn resolver<const N: usize>(names: [(&str, &str); N]) -> Resolver {
     Resolver::table(names.map(|(name, addresses)| {
         (name, addresses.split(' ').map(|address| address.parse::<IpAddr>().unwrap()).collect())
     }))
 }
 
-pub(super) fn outbound(authority: &Authority) -> Outbound {
+pub(crate) fn outbound(authority: &Authority) -> Outbound {
     Outbound::new(config(authority)).unwrap()
 }
 
-pub(super) fn channel(outbound: &Outbound, host: &str, server: SocketAddr) -> Channel {
+pub(crate) fn channel(outbound: &Outbound, host: &str, server: SocketAddr) -> Channel {
     let uri = format!("https://{host}:{}/users?a=b", server.port()).parse().unwrap();
     outbound.channel(&uri, &TlsSettings::default()).unwrap()
 }
 
-pub(super) fn post(body: &'static str) -> Request {
+pub(crate) fn post(body: &'static str) -> Request {
     Request { method: Method::POST, headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) }
 }
 
-pub(super) async fn until(mut reached: impl FnMut() -> bool) {
+pub(crate) async fn until(mut reached: impl FnMut() -> bool) {
     let look = async {
         while !reached() {
             tokio::time::sleep(Duration::from_millis(1)).await;
