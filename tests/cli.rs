@@ -29,8 +29,8 @@ fn the_examples_are_good() {
     let output = herald(&["validate", "-f", "examples"], "");
     assert_eq!(text(&output.stdout), "");
     assert_eq!(output.status.code(), Some(0));
-    let summary = "2 objects of Herald checked, 2 of other kinds skipped, 0 problems\n";
-    assert_eq!(text(&output.stderr), summary);
+    let summary = text(&output.stderr);
+    assert!(summary.ends_with(" skipped, 0 problems\n") && !summary.starts_with("0 "), "{summary}");
 }
 
 #[test]
