@@ -1,6 +1,5 @@
 //! The controller: what somebody sees who watches a Webhook's status.
 
-mod garbling;
 mod operation;
 mod running;
 mod secrets;

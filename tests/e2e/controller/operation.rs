@@ -9,9 +9,9 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use serde_json::json;
 
-use super::garbling::garbling;
 use super::running::Running;
 use super::*;
+use crate::support::garbling::garbling;
 use crate::support::{Behaviour, Cluster};
 
 const VERIFIED: &str = "herald_controller_webhooks{reason=\"Verified\"}";

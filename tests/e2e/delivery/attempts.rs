@@ -35,7 +35,7 @@ async fn a_delivery_is_tried_again_after_a_second_and_two_and_then_given_up() {
     let last = endpoint.next_delivery().await;
     assert_eq!(last.message_id(), endpoint.deliveries()[0].message_id());
     dispatcher.await_metric(&format!("{DEAD}{{reason=\"UnexpectedStatus\"}}"), 1).await;
-    let [letter] = &dispatcher.dead_letters(&webhook).await[..] else { panic!("one dead letter") };
+    let [letter] = &dispatcher.dead_letters(&webhook, 1).await[..] else { panic!("one dead letter") };
     assert_eq!((letter.event.id.as_str(), letter.attempts), ("e1", 3));
     assert_eq!(letter.note.reason, "UnexpectedStatus");
     assert!(letter.note.message.contains("500"), "{}", letter.note.message);
@@ -104,7 +104,7 @@ async fn every_end_but_a_2xx_in_time_is_a_failure_with_its_reason() {
     dispatcher.accept("e1").await;
     for ((name, _, reason), (webhook, endpoint)) in table.iter().zip(&webhooks) {
         dispatcher.await_pending(webhook, 0).await;
-        let letters = dispatcher.dead_letters(webhook).await;
+        let letters = dispatcher.dead_letters(webhook, usize::from(reason.is_some())).await;
         let reasons: Vec<_> = letters.iter().map(|letter| letter.note.reason.as_str()).collect();
         assert_eq!(reasons, reason.iter().copied().collect::<Vec<_>>(), "{name}");
         assert_eq!(endpoint.deliveries().len(), 1, "{name}");

@@ -223,7 +223,7 @@ async fn what_is_left_for_an_endpoint_that_is_gone_is_held_over_a_restart() {
     }
     assert_eq!(id_of(&endpoint.next_delivery().await), "dead");
     let reported = namespace.await_condition("audit", "Delivering", "False", "Gone").await;
-    let [letter] = &dispatcher.dead_letters(&webhook).await[..] else { panic!("one dead letter") };
+    let [letter] = &dispatcher.dead_letters(&webhook, 1).await[..] else { panic!("one dead letter") };
     assert_eq!((letter.event.id.as_str(), letter.note.reason.as_str(), letter.attempts), ("dead", "Gone", 1));
 
     let dispatcher = dispatcher.restart_after(async {}).await;
@@ -265,5 +265,29 @@ async fn an_endpoint_that_is_gone_with_nothing_left_stays_so_over_a_restart() {
     dispatcher.accept("to another").await;
     assert_eq!(id_of(&other.next_delivery().await), "to another");
     namespace.await_condition("audit", "Delivering", "True", "Delivering").await;
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_read_is_held_and_disturbs_no_other() {
+    let namespace = Cluster::connect().await.namespace("unreadable").await;
+    let (endpoint, other) = (Endpoint::start().await, Endpoint::start().await);
+    endpoint.on_next_deliveries([Behaviour::status(500)]);
+    let dispatcher = Dispatcher::that_cannot_read_cloud_events(&namespace).await;
+    let webhook = dispatcher.proved("audit", &endpoint).await;
+    dispatcher.accept("held").await;
+    dispatcher.await_retries(1).await;
+    namespace.edit("audit", json!({"spec": {"payload": "CloudEvents"}})).await;
+    dispatcher.await_held(&webhook, DeliveringReason::Unreadable).await;
+    dispatcher.proved("other", &other).await;
+    dispatcher.clock.advance(Duration::from_secs(10));
+    assert_eq!(dispatcher.accept("for the other").await, 1);
+    assert_eq!(id_of(&other.next_delivery().await), "for the other");
+    dispatcher.let_others_go_first().await;
+    assert_eq!(endpoint.deliveries().len(), 1);
+    dispatcher.await_pending(&webhook, 1).await;
+    namespace.edit("audit", json!({"spec": {"payload": "Standard"}})).await;
+    endpoint.next_delivery().await;
+    assert_eq!(id_of(&endpoint.next_delivery().await), "held");
     dispatcher.stop().await;
 }

@@ -32,6 +32,7 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::authority_pem;
+use super::garbling::garbling;
 use super::webhook::WebhookExt as _;
 use super::{DEADLINE, Endpoint, Namespace, webhook};
 
@@ -41,6 +42,7 @@ pub struct Dispatcher<'n> {
     /// The hand of its clock.
     pub clock: ManualClock,
     directory: Arc<TempDir>,
+    view: ViewOf,
     max_in_flight: usize,
     journal: Embedded,
     subscriptions: Subscriptions,
@@ -50,20 +52,38 @@ pub struct Dispatcher<'n> {
     tasks: JoinSet<()>,
 }
 
+/// How it sees the Webhooks.
+#[derive(Clone, Copy)]
+enum ViewOf {
+    /// As they are.
+    Everything,
+    /// Those with the payload `CloudEvents` as none that this version can read.
+    WithUnreadable,
+}
+
 impl<'n> Dispatcher<'n> {
     /// With an empty journal; what it works with is loaded when this returns.
     pub async fn start(namespace: &'n Namespace) -> Self {
-        Self::with_permits(namespace, DispatchConfig::default().max_in_flight).await
+        Self::with(namespace, ViewOf::Everything, DispatchConfig::default().max_in_flight).await
     }
 
     /// With a limit on the attempts of all webhooks.
     pub async fn with_permits(namespace: &'n Namespace, max_in_flight: usize) -> Self {
+        Self::with(namespace, ViewOf::Everything, max_in_flight).await
+    }
+
+    /// One that cannot read a Webhook with the payload `CloudEvents`.
+    pub async fn that_cannot_read_cloud_events(namespace: &'n Namespace) -> Self {
+        Self::with(namespace, ViewOf::WithUnreadable, DispatchConfig::default().max_in_flight).await
+    }
+
+    async fn with(namespace: &'n Namespace, view: ViewOf, max_in_flight: usize) -> Self {
         // At a whole second, so that what is told in seconds is exact.
         let now = jiff::Timestamp::now().as_second();
         let clock = ManualClock::new(Timestamp::from_millis(u64::try_from(now).unwrap() * 1000));
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let witness = Arc::new(Endpoint::start().await);
-        let dispatcher = Self::run(namespace, clock, directory, max_in_flight, witness).await;
+        let dispatcher = Self::run(namespace, clock, directory, view, max_in_flight, witness).await;
         let events = |webhook: Webhook| webhook.events(&["User logged out"]);
         dispatcher.proved_with("witness", &dispatcher.witness, events).await;
         dispatcher
@@ -73,6 +93,7 @@ impl<'n> Dispatcher<'n> {
         namespace: &'n Namespace,
         clock: ManualClock,
         directory: Arc<TempDir>,
+        view: ViewOf,
         max_in_flight: usize,
         witness: Arc<Endpoint>,
     ) -> Self {
@@ -85,6 +106,10 @@ impl<'n> Dispatcher<'n> {
         let freshness = Freshness::default();
         let config = namespace.cluster().config();
         let watching = ClientBuilder::try_from(config).unwrap().with_layer(&freshness).build();
+        let watching = match view {
+            ViewOf::Everything => watching,
+            ViewOf::WithUnreadable => garbling(watching, namespace.name()),
+        };
         let subscriptions = Subscriptions::new(namespaces, materials);
         tasks.spawn(subscriptions.clone().run(watching, shutdown.clone()));
         let outbound = Outbound::new(OutboundConfig {
@@ -113,6 +138,7 @@ impl<'n> Dispatcher<'n> {
             namespace,
             clock,
             directory,
+            view,
             max_in_flight,
             journal,
             subscriptions,
@@ -126,11 +152,11 @@ impl<'n> Dispatcher<'n> {
     /// Stops it, does `meanwhile`, and starts it again on the same journal.
     pub async fn restart_after(self, meanwhile: impl Future<Output = ()>) -> Self {
         let (namespace, clock) = (self.namespace, self.clock.clone());
-        let (directory, permits) = (self.directory.clone(), self.max_in_flight);
+        let (directory, view, permits) = (self.directory.clone(), self.view, self.max_in_flight);
         let witness = self.witness.clone();
         self.stop().await;
         meanwhile.await;
-        Self::run(namespace, clock, directory, permits, witness).await
+        Self::run(namespace, clock, directory, view, permits, witness).await
     }
 
     /// Stops it, as SIGTERM would, and waits until all of it has ended.
@@ -253,9 +279,20 @@ impl<'n> Dispatcher<'n> {
         self.clock.advance(start.after(after).since(self.clock.now()));
     }
 
-    /// The dead letters of a Webhook.
-    pub async fn dead_letters(&self, webhook: &Webhook) -> Vec<DeadLetter> {
-        self.journal.dead_letters(uid(webhook), None, 100).await.unwrap().items
+    /// The dead letters of a Webhook, as soon as there are so many: a listing
+    /// may be behind what was settled.
+    pub async fn dead_letters(&self, webhook: &Webhook, count: usize) -> Vec<DeadLetter> {
+        let list = async {
+            let mut asks = interval(Duration::from_millis(10));
+            loop {
+                let page = self.journal.dead_letters(uid(webhook), None, 100).await.unwrap();
+                if page.items.len() >= count {
+                    return page.items;
+                }
+                asks.tick().await;
+            }
+        };
+        timeout(DEADLINE, list).await.unwrap_or_else(|_| panic!("fewer than {count} dead letters"))
     }
 
     /// Waits until so many deliveries of a Webhook have not ended.

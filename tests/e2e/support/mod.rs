@@ -18,6 +18,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod dispatcher;
 pub mod endpoint;
+pub mod garbling;
 pub mod herald;
 pub mod namespace;
 pub mod process;
