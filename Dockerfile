@@ -15,7 +15,8 @@ RUN case "$TARGETARCH" in \
       *) echo "no target for $TARGETARCH" >&2; exit 1 ;; \
     esac >/target \
  && rustup target add "$(cat /target)"
-ENV CC_x86_64_unknown_linux_musl=clang \
+ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo \
+    CC_x86_64_unknown_linux_musl=clang \
     CC_aarch64_unknown_linux_musl=clang \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clink-self-contained=yes -Clinker=rust-lld" \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clink-self-contained=yes -Clinker=rust-lld"
