@@ -94,7 +94,9 @@ impl Assembly {
         config.namespaces = self.cluster.namespaces();
         config.places = Places { first: flags.max_challenges, again: flags.max_challenges };
         if flags.leader_election {
-            config.election = Some(Election::new(self.own_namespace.clone(), flags.lease.clone(), instance));
+            // A container that begins again keeps its pod's name, and is not who it was.
+            let identity = format!("{instance}_{}", uuid::Uuid::new_v4());
+            config.election = Some(Election::new(self.own_namespace.clone(), flags.lease.clone(), identity));
         }
         let metrics = controller::Metrics::default();
         metrics.register(&mut self.registry);

@@ -113,7 +113,7 @@ pub(super) struct ControllerFlags {
     /// The name of the Lease
     #[arg(long, value_name = "NAME", default_value = "herald-controller")]
     pub(super) lease: String,
-    /// How many challenges run at one time
+    /// How many first tries and tries on demand run at one time, and apart from them as many repeated ones
     #[arg(long, value_name = "COUNT", default_value_t = 512)]
     pub(super) max_challenges: usize,
 }
