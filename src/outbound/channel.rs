@@ -10,6 +10,7 @@ use http_body_util::Full;
 
 use super::connect::Target;
 use super::connection::{Exchanged, Outgoing};
+use super::error::not_taken;
 use super::exchange::{Answer, Progress, Request};
 use super::pool::Pool;
 use super::ramp::Ramp;
@@ -50,18 +51,18 @@ impl Channel {
             while let Some(mut connection) = self.0.pool.take() {
                 if connection.is_alive() {
                     match connection.exchange(request, &mut progress).await {
-                        Exchanged::NotSent(unsent) => request = unsent,
-                        other @ (Exchanged::Answered(..) | Exchanged::Failed(_)) => return other,
+                        Exchanged::NotSent(unsent, _) => request = unsent,
+                        ended @ (Exchanged::Answered(..) | Exchanged::Failed(_)) => return Ok(ended),
                     }
                 }
                 self.0.target.shared.metrics.stale.inc();
             }
-            Exchanged::NotSent(request)
+            Err(request)
         };
         let began = Instant::now();
         let exchanged = tokio::time::timeout(limit, reused).await;
         let exchanged = match exchanged {
-            Ok(Exchanged::NotSent(request)) => {
+            Ok(Err(request)) => {
                 let wait = self.0.ramp.wait(Instant::now());
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
@@ -72,7 +73,8 @@ impl Channel {
                 let fresh = Box::pin(self.fresh(request, &mut progress));
                 tokio::time::timeout(left, fresh).await
             }
-            ended => ended,
+            Ok(Ok(ended)) => Ok(ended),
+            Err(elapsed) => Err(elapsed),
         };
         match exchanged {
             Ok(Exchanged::Answered(answer, connection)) => {
@@ -81,10 +83,8 @@ impl Channel {
                 }
                 Ok(answer)
             }
-            Ok(Exchanged::NotSent(_)) => {
-                let message = "the endpoint closes each connection before it takes a request".to_owned();
-                Err(ExchangeError::ConnectionFailed(message.into()))
-            }
+            // The connection was new: another would go the same way.
+            Ok(Exchanged::NotSent(_, error)) => Err(not_taken(error)),
             Ok(Exchanged::Failed(error)) => Err(error),
             Err(_elapsed) => Err(ExchangeError::TimedOut(Overdue { limit, doing: progress.step() })),
         }

@@ -54,8 +54,8 @@ pub(super) struct Connection {
 pub(super) enum Exchanged {
     /// The whole answer, or as much of it as is read.
     Answered(Answer, Option<Box<Connection>>),
-    /// The connection was closed before any of the request was sent.
-    NotSent(Outgoing),
+    /// The connection ended, for this reason, before any of the request was sent.
+    NotSent(Outgoing, hyper::Error),
     /// Sent, at least in part, and no answer.
     Failed(ExchangeError),
 }
@@ -98,7 +98,7 @@ impl Connection {
             Ok(head) => head,
             Err(mut error) => {
                 return match error.take_message() {
-                    Some(request) => Exchanged::NotSent(request),
+                    Some(request) => Exchanged::NotSent(request, error.into_error()),
                     None => Exchanged::Failed(broken(error.into_error())),
                 };
             }

@@ -147,6 +147,26 @@ pub(super) fn broken(error: hyper::Error) -> ExchangeError {
     ExchangeError::ConnectionFailed(Cause::new(message, error))
 }
 
+/// What ended a new connection before the request could be sent.
+pub(super) fn not_taken(error: hyper::Error) -> ExchangeError {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    let spoke = cause.is_some_and(|cause| !cause.is_incomplete_message() && !cause.is_closed());
+    if find::<rustls::Error>(&error).is_some() {
+        broken(error)
+    } else if spoke && find::<std::io::Error>(&error).is_none() {
+        // What is left, and hyper has no word for, are bytes that nobody asked for.
+        ExchangeError::MalformedAnswer(Cause::new(
+            "the endpoint speaks before it is asked: it is not HTTP/1.1",
+            error,
+        ))
+    } else {
+        ExchangeError::ConnectionFailed(Cause::new(
+            "the endpoint closes each connection before it takes a request",
+            error,
+        ))
+    }
+}
+
 /// What broke while the body was read: a body that is not framed as HTTP says
 /// is a malformed answer, and a connection that ended early is not.
 pub(super) fn broken_body(error: hyper::Error) -> ExchangeError {

@@ -9,7 +9,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use super::server::{self, Authority, OK, Server, answer_all, read_request, write};
+use super::server::{self, Authority, OK, Server, answer_all, read_request, wait_for_close, write};
 use super::subject::{channel, config, outbound, post, resolver};
 use super::{DEADLINE, SHORT};
 use crate::api::Reason;
@@ -164,6 +164,31 @@ async fn an_answer_that_is_not_http_or_not_whole_is_told_apart() {
         let channel = channel(&outbound, "receiver.test", server.address);
         let error = channel.exchange(post("{}"), DEADLINE).await.expect_err(&answer);
         assert_is(&error, reason, words);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_speaks_first_or_goes_at_once_is_told_apart() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let outbound = outbound(&authority);
+    let table = [
+        ("220 mail.test ready\r\n", Reason::MalformedAnswer, "speaks before it is asked"),
+        ("", Reason::ConnectionFailed, "closes each connection before it takes a request"),
+    ];
+    for (banner, reason, words) in table {
+        let server = Server::start(server::tls12(&pair), move |_, mut stream| async move {
+            write(&mut stream, banner).await;
+            if banner.is_empty() {
+                drop(stream.shutdown().await);
+            }
+            wait_for_close(&mut stream).await;
+        })
+        .await;
+        let channel = channel(&outbound, "receiver.test", server.address);
+        let error = channel.exchange(post("{}"), DEADLINE).await.unwrap_err();
+        assert_is(&error, reason, words);
+        assert_eq!(server.connections(), 1);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -77,6 +77,17 @@ pub(crate) fn tls(pair: &Pair, clients: Option<&Authority>) -> ServerConfig {
         }
         None => builder.with_no_client_auth(),
     };
+    with_pair(builder, pair)
+}
+
+/// With TLS 1.2, where the server ends the handshake and so may be the first to speak.
+pub(crate) fn tls12(pair: &Pair) -> ServerConfig {
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+    with_pair(builder.with_no_client_auth(), pair)
+}
+
+fn with_pair(builder: rustls::ConfigBuilder<ServerConfig, WantsServerCert>, pair: &Pair) -> ServerConfig {
     let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
     builder.with_single_cert(chain, key).unwrap()
@@ -125,6 +136,8 @@ impl Server {
             let mut serving = JoinSet::new();
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
+                // What a test writes apart is to be sent at once and apart.
+                tcp.set_nodelay(true).unwrap();
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 let (served, closing) = (serve(number, tcp), closing.clone());
                 serving.spawn(async move {
