@@ -47,8 +47,9 @@ impl Channel {
     pub async fn exchange(&self, request: Request, limit: Duration) -> Result<Answer, ExchangeError> {
         let mut request = self.outgoing(request);
         let mut progress = Progress::start(Step::Head);
+        let began = progress.since();
         let reused = async {
-            while let Some(mut connection) = self.0.pool.take() {
+            while let Some(mut connection) = self.0.pool.take(began) {
                 if connection.is_alive() {
                     match connection.exchange(request, &mut progress).await {
                         Exchanged::NotSent(unsent, _) => request = unsent,
@@ -59,7 +60,6 @@ impl Channel {
             }
             Err(request)
         };
-        let began = Instant::now();
         let exchanged = tokio::time::timeout(limit, reused).await;
         let exchanged = match exchanged {
             Ok(Err(request)) => {
@@ -79,7 +79,7 @@ impl Channel {
         match exchanged {
             Ok(Exchanged::Answered(answer, connection)) => {
                 if let Some(connection) = connection {
-                    self.0.pool.put(connection);
+                    self.0.pool.put(connection, progress.since());
                 }
                 Ok(answer)
             }

@@ -16,7 +16,6 @@
 //! is looked at after each step of the driver. Nothing else can complete it, and
 //! so the driver's messages to the same task don't wake it once more for nothing.
 
-use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -24,7 +23,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
@@ -94,8 +93,9 @@ impl Connection {
         progress: &mut Progress,
     ) -> Exchanged {
         progress.begin(Step::Head);
-        let head = match self.head(request).await {
-            Ok(head) => head,
+        let head = self.sender.try_send_request(request);
+        let (head, mut incoming) = match drive(&mut self.driver, head).await {
+            Ok(head) => head.into_parts(),
             Err(mut error) => {
                 return match error.take_message() {
                     Some(request) => Exchanged::NotSent(request, error.into_error()),
@@ -103,35 +103,16 @@ impl Connection {
                 };
             }
         };
-        let (head, mut incoming) = head.into_parts();
         progress.begin(Step::Body);
         let (body, truncated) = match self.body(&mut incoming).await {
             Ok(body) => body,
             Err(error) => return Exchanged::Failed(broken_body(error)),
         };
         progress.end();
-        let answer =
-            Answer { status: head.status, headers: head.headers, body, truncated, phases: progress.phases() };
-        let reusable = !truncated && self.is_alive();
+        let phases = progress.phases();
+        let answer = Answer { status: head.status, headers: head.headers, body, truncated, phases };
+        let reusable = !truncated && (self.sender.is_ready() || self.is_alive());
         Exchanged::Answered(answer, reusable.then_some(self))
-    }
-
-    async fn head(&mut self, request: Outgoing) -> Result<http::Response<Incoming>, TrySendError<Outgoing>> {
-        // Outside of the task's budget: when that is used up, a poll says pending and
-        // wakes its waker, and this one's is nobody's. The driver's polls do count.
-        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
-        let driver = &mut self.driver;
-        let mut ended = false;
-        std::future::poll_fn(|cx| {
-            // The end of the connection is told through the answer, as an error.
-            ended = ended || Pin::new(&mut *driver).poll(cx).is_ready();
-            let mut nobody = Context::from_waker(Waker::noop());
-            match answer.as_mut().poll(&mut nobody) {
-                Poll::Pending if ended => answer.as_mut().poll(cx),
-                polled @ (Poll::Ready(_) | Poll::Pending) => polled,
-            }
-        })
-        .await
     }
 
     /// The body up to [`MAX_BODY`], and whether there was more.
@@ -158,21 +139,28 @@ impl Connection {
     }
 
     async fn frame(&mut self, incoming: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-        let driver = &mut self.driver;
-        let mut ended = false;
-        std::future::poll_fn(|cx| {
-            let mut nobody = Context::from_waker(Waker::noop());
-            if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(&mut nobody) {
-                return Poll::Ready(frame);
-            }
-            ended = ended || Pin::new(&mut *driver).poll(cx).is_ready();
-            match Pin::new(&mut *incoming).poll_frame(&mut nobody) {
-                Poll::Pending if ended => Pin::new(&mut *incoming).poll_frame(cx),
-                polled @ (Poll::Ready(_) | Poll::Pending) => polled,
-            }
-        })
-        .await
+        // Tells the driver that somebody reads.
+        let ready = Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(frame) = ready {
+            return frame;
+        }
+        drive(&mut self.driver, std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx))).await
     }
+}
+
+/// Waits for what only the connection's driver can complete.
+async fn drive<F: Future>(driver: &mut Driver, awaited: F) -> F::Output {
+    // Outside of the task's budget: when that is used up, a poll says pending and
+    // wakes its waker, and this one's is nobody's. The driver's polls do count.
+    let mut awaited = pin!(unconstrained(awaited));
+    let mut ended = false;
+    std::future::poll_fn(|cx| {
+        // The end of the connection is told through what is awaited, as an error.
+        ended = ended || Pin::new(&mut *driver).poll(cx).is_ready();
+        let mut nobody = Context::from_waker(Waker::noop());
+        awaited.as_mut().poll(if ended { cx } else { &mut nobody })
+    })
+    .await
 }
 
 /// Counts a connection as open for as long as it lives.

@@ -69,6 +69,11 @@ impl Progress {
         Self { step, since: Instant::now(), phases: Phases::default() }
     }
 
+    /// When the present step began, or the last one ended.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     pub(super) fn begin(&mut self, step: Step) {
         if step != self.step {
             self.end();

@@ -45,16 +45,15 @@ impl Pool {
     }
 
     /// The connection that was put back last.
-    pub(super) fn take(&self) -> Option<Box<Connection>> {
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         let (connection, since) = lock(&self.idle).connections.pop()?;
         self.sweeper.gauge.dec();
         // What is left in the pool has been idle for longer, and is the sweeper's to close.
-        (since.elapsed() < self.sweeper.timeout).then_some(connection)
+        (now.saturating_duration_since(since) < self.sweeper.timeout).then_some(connection)
     }
 
     /// Keeps a connection for the next request, if it is young enough and there is room.
-    pub(super) fn put(self: &Arc<Self>, connection: Box<Connection>) {
-        let now = Instant::now();
+    pub(super) fn put(self: &Arc<Self>, connection: Box<Connection>, now: Instant) {
         let sweeper = &self.sweeper;
         let old = now.saturating_duration_since(connection.opened) > sweeper.max_age;
         if old || sweeper.gauge.get() >= sweeper.most {
