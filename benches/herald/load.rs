@@ -1,0 +1,154 @@
+//! A producer: a child process.
+//!
+//! `load DIRECTORY PORT NAMESPACE CONNECTIONS BATCH closed COUNT` posts so many
+//! events as fast as they are accepted; `… open RATE SECONDS` posts at a steady
+//! rate. Both print a line of JSON at their end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::SendRequest;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use super::bare::connect;
+use super::certificates::Files;
+use super::figures::quantile;
+use super::sink::now_micros;
+
+/// What a producer has done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Posted {
+    /// Events that were accepted.
+    pub events: u64,
+    /// From the first request to the last answer.
+    pub seconds: f64,
+    /// Of a request, in milliseconds.
+    pub p50_ms: f64,
+    /// Of a request, in milliseconds.
+    pub p99_ms: f64,
+}
+
+/// Bytes of `data`: with the rest, a body of about 800 bytes.
+const PADDING: usize = 560;
+
+struct Shared {
+    port: u16,
+    namespace: String,
+    token: String,
+    run: String,
+    batch: u64,
+    next: AtomicU64,
+    padding: String,
+}
+
+pub async fn run(arguments: &[&str]) {
+    let [directory, port, namespace, connections, batch, how @ ..] = arguments else {
+        panic!("six arguments")
+    };
+    let directory = Path::new(directory);
+    let tls = TlsConnector::from(Files::in_directory(directory).client());
+    let shared = Arc::new(Shared {
+        port: port.parse().unwrap(),
+        namespace: (*namespace).to_owned(),
+        token: std::fs::read_to_string(directory.join("token")).unwrap(),
+        run: uuid::Uuid::new_v4().to_string(),
+        batch: batch.parse().unwrap(),
+        next: AtomicU64::new(0),
+        padding: "x".repeat(PADDING),
+    });
+    let connections: usize = connections.parse().unwrap();
+    let begun = Instant::now();
+    let mut tasks = JoinSet::new();
+    match how {
+        ["closed", count] => {
+            let count: u64 = count.parse().unwrap();
+            for _ in 0..connections {
+                tasks.spawn(closed(shared.clone(), tls.clone(), count));
+            }
+        }
+        ["open", rate, seconds] => {
+            let rate: f64 = rate.parse().unwrap();
+            let pause = Duration::from_secs_f64(connections as f64 / rate);
+            let until = begun + Duration::from_secs_f64(seconds.parse().unwrap());
+            for number in 0..connections {
+                let first = begun + pause.mul_f64(number as f64 / connections as f64);
+                tasks.spawn(open(shared.clone(), tls.clone(), first, pause, until));
+            }
+        }
+        _ => panic!("closed COUNT, or open RATE SECONDS"),
+    }
+    let millis = tasks.join_all().await.concat();
+    let posted = Posted {
+        events: millis.len() as u64 * shared.batch,
+        seconds: begun.elapsed().as_secs_f64(),
+        p50_ms: quantile(&millis, 0.5),
+        p99_ms: quantile(&millis, 0.99),
+    };
+    println!("{}", serde_json::to_string(&posted).unwrap());
+}
+
+async fn closed(shared: Arc<Shared>, tls: TlsConnector, count: u64) -> Vec<f64> {
+    let mut sender = connect(&tls, shared.port).await;
+    let mut millis = Vec::new();
+    loop {
+        let first = shared.next.fetch_add(shared.batch, Ordering::Relaxed);
+        if first >= count {
+            return millis;
+        }
+        millis.push(post(&shared, &mut sender, first).await);
+    }
+}
+
+async fn open(
+    shared: Arc<Shared>,
+    tls: TlsConnector,
+    mut at: Instant,
+    pause: Duration,
+    until: Instant,
+) -> Vec<f64> {
+    let mut sender = connect(&tls, shared.port).await;
+    let mut millis = Vec::new();
+    while at < until {
+        tokio::time::sleep_until(at.into()).await;
+        let first = shared.next.fetch_add(shared.batch, Ordering::Relaxed);
+        millis.push(post(&shared, &mut sender, first).await);
+        at += pause;
+    }
+    millis
+}
+
+/// Posts a batch; how long the answer took, in milliseconds.
+async fn post(shared: &Shared, sender: &mut SendRequest<Full<Bytes>>, first: u64) -> f64 {
+    let Shared { namespace, token, run, batch, padding, .. } = shared;
+    let event = |number: u64| {
+        format!(
+            r#"{{"specversion":"1.0","id":"{run}-{number}","source":"/bench","type":"user.created","subject":"user-{}","data":{{"sent":{},"padding":"{padding}"}}}}"#,
+            number % 10_000,
+            now_micros()
+        )
+    };
+    let (content_type, body) = if *batch == 1 {
+        ("application/cloudevents+json", event(first))
+    } else {
+        let events: Vec<_> = (first..first + batch).map(event).collect();
+        ("application/cloudevents-batch+json", format!("[{}]", events.join(",")))
+    };
+    let request = hyper::Request::post(format!("/v1/namespaces/{namespace}/events"))
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", content_type)
+        .body(Full::from(body))
+        .unwrap();
+    let begun = Instant::now();
+    let answer = sender.send_request(request).await.unwrap();
+    let status = answer.status();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
+    begun.elapsed().as_secs_f64() * 1000.0
+}

@@ -1,0 +1,115 @@
+//! An endpoint that agrees to everything and counts: a child process.
+//!
+//! It prints its port, and then answers each line on its standard input with
+//! one of JSON: how many deliveries and challenges it has had since it began,
+//! and the latencies, in microseconds, since the line before.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::certificates::Files;
+
+/// What a sink has seen.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Seen {
+    /// POSTs.
+    pub deliveries: u64,
+    /// GETs.
+    pub challenges: u64,
+    /// From the time in the body to the arrival.
+    pub latencies_micros: Vec<u64>,
+}
+
+#[derive(Default)]
+struct Counters {
+    deliveries: AtomicU64,
+    challenges: AtomicU64,
+    latencies: Mutex<Vec<u64>>,
+}
+
+/// The most latencies that are kept between two questions.
+const MOST_LATENCIES: usize = 200_000;
+
+pub async fn run(arguments: &[&str]) {
+    let files = Files::in_directory(Path::new(arguments[0]));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap().port());
+    let counters = Arc::new(Counters::default());
+    tokio::spawn(serve(listener, TlsAcceptor::from(files.server()), counters.clone()));
+    let answer = move || {
+        for _ in std::io::stdin().lines() {
+            let seen = Seen {
+                deliveries: counters.deliveries.load(Ordering::Relaxed),
+                challenges: counters.challenges.load(Ordering::Relaxed),
+                latencies_micros: std::mem::take(&mut *counters.latencies.lock().unwrap()),
+            };
+            println!("{}", serde_json::to_string(&seen).unwrap());
+        }
+    };
+    tokio::task::spawn_blocking(answer).await.unwrap();
+}
+
+async fn serve(listener: TcpListener, tls: TlsAcceptor, counters: Arc<Counters>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (tls, counters) = (tls.clone(), counters.clone());
+        tokio::spawn(async move {
+            stream.set_nodelay(true).unwrap();
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let service = service_fn(move |request| answer(request, counters.clone()));
+            // A client that goes away is none of the sink's business.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    counters: Arc<Counters>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.method() == Method::GET {
+        counters.challenges.fetch_add(1, Ordering::Relaxed);
+        let key = request.headers()["x-verification-key"].to_str().unwrap();
+        return Ok(Response::new(Full::from(format!("{{\"key\":\"{key}\"}}"))));
+    }
+    if let Ok(body) = request.into_body().collect().await {
+        let body = body.to_bytes();
+        counters.deliveries.fetch_add(1, Ordering::Relaxed);
+        if let Some(sent) = sent_at(&body) {
+            let mut latencies = counters.latencies.lock().unwrap();
+            if latencies.len() < MOST_LATENCIES {
+                latencies.push(now_micros().saturating_sub(sent));
+            }
+        }
+    }
+    Ok(Response::new(Full::default()))
+}
+
+/// The time in `{"sent":1795508180250000,…}`, if the load put it there.
+fn sent_at(body: &[u8]) -> Option<u64> {
+    let mark = b"\"sent\":";
+    let at = body.windows(mark.len()).position(|window| window == mark)? + mark.len();
+    let digits: Vec<u8> = body[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    String::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Microseconds since 1970: both ends of a latency run on one machine.
+pub fn now_micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_micros()).unwrap()
+}

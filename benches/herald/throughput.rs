@@ -1,0 +1,146 @@
+//! Accepting, draining, both at once, and how long one event takes.
+
+use std::time::{Duration, Instant};
+
+use super::figures::{Pair, Table, median, quantile, ratio};
+use super::server::{Bench, Herald, journal_directory};
+
+/// Interleaved pairs of Herald and the bare client.
+const PAIRS: usize = 5;
+/// As many as the bare client of the published figures has.
+const CONNECTIONS: usize = 64;
+/// How long a wait may be that should be short.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Accept, each event matched to one webhook that is held.
+pub async fn accept(bench: &Bench, table: &mut Table) {
+    let herald = Herald::start(bench, "accept");
+    bench.cluster.webhooks("accept", 1, bench.sink_port).await;
+    bench.cluster.all_have("Delivering", "True").await;
+    bench.cluster.secret(false).await;
+    bench.cluster.all_have("Delivering", "False").await;
+    for (what, batch, count, target) in [
+        ("accept, one event a request, 64 connections", 1, 300_000_u64, "15,000 events/s"),
+        ("accept, batches of 100, 64 connections", 100, 1_500_000, "60,000 events/s"),
+    ] {
+        let cpu = herald.process.cpu_micros();
+        let posted = bench.post(&herald, CONNECTIONS, batch, &["closed", &count.to_string()]);
+        let cpu = (herald.process.cpu_micros() - cpu) / posted.events as f64;
+        let rate = posted.events as f64 / posted.seconds;
+        let figure = format!(
+            "{rate:.0} events/s, {cpu:.1} us CPU each; a request p50 {:.2} ms, p99 {:.2} ms",
+            posted.p50_ms, posted.p99_ms
+        );
+        table.row(what, figure, String::new(), target);
+    }
+    end(bench, herald, "accept").await;
+    bench.cluster.secret(true).await;
+}
+
+/// A backlog that another process stored, to one healthy endpoint.
+pub async fn drain(bench: &Bench, table: &mut Table) {
+    let window = Duration::from_secs(12);
+    let herald = Herald::start(bench, "drain");
+    bench.cluster.webhooks("drain", 1, bench.sink_port).await;
+    bench.cluster.all_have("Delivering", "True").await;
+    bench.cluster.secret(false).await;
+    bench.cluster.all_have("Delivering", "False").await;
+    bench.post(&herald, 16, 100, &["closed", "2000000"]);
+    herald.stop();
+
+    let herald = Herald::start(bench, "drain");
+    let mut pairs = Vec::new();
+    for _ in 0..PAIRS {
+        let bare = bench.bare(CONNECTIONS, window.as_secs_f64() / 2.0);
+        let before = bench.seen().deliveries;
+        bench.cluster.secret(true).await;
+        let first = bench.wait_for(before + 1, LIMIT);
+        let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
+        tokio::time::sleep(window).await;
+        let delivered = (bench.seen().deliveries - first) as f64;
+        let cpu = herald.process.cpu_micros() - cpu;
+        pairs.push(Pair {
+            herald: delivered / begun.elapsed().as_secs_f64(),
+            bare,
+            cpu_micros: cpu / delivered,
+        });
+        bench.cluster.secret(false).await;
+        bench.wait_for_silence();
+    }
+    ratio(table, "drain a stored backlog to one endpoint", "deliveries", &pairs, "0.50");
+    let memory = format!("{:.0} MB", herald.process.memory_mb());
+    table.row("memory after that", memory, String::new(), "60 MB");
+    end(bench, herald, "drain").await;
+    bench.cluster.secret(true).await;
+}
+
+/// From the first request to the last delivery, all on one machine.
+pub async fn accept_to_delivered(bench: &Bench, table: &mut Table) {
+    let herald = Herald::start(bench, "through");
+    bench.cluster.webhooks("through", 1, bench.sink_port).await;
+    bench.cluster.all_have("Delivering", "True").await;
+    for (what, batch, count, target) in [
+        ("accept to delivered, one event a request", 1, 120_000_u64, "0.25"),
+        ("accept to delivered, batches of 100", 100, 200_000, "0.40"),
+    ] {
+        let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald, batch, count, 1)).collect();
+        ratio(table, what, "deliveries", &pairs, target);
+    }
+    let memory = format!("{:.0} MB", herald.process.memory_mb());
+    table.row("memory at full load, one webhook", memory, String::new(), "60 MB");
+    end(bench, herald, "through").await;
+}
+
+/// One event to ten webhooks.
+pub async fn fan_out(bench: &Bench, table: &mut Table) {
+    let herald = Herald::start(bench, "fanout");
+    bench.cluster.webhooks("fanout", 10, bench.sink_port).await;
+    bench.cluster.all_have("Delivering", "True").await;
+    let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald, 10, 20_000, 10)).collect();
+    ratio(table, "fan-out of one event to 10 webhooks", "deliveries", &pairs, "0.50");
+    end(bench, herald, "fanout").await;
+}
+
+/// The bare client, then so many events, each delivered `copies` times.
+fn pair(bench: &Bench, herald: &Herald, batch: u64, count: u64, copies: u64) -> Pair {
+    let bare = bench.bare(CONNECTIONS, 6.0);
+    let before = bench.seen().deliveries;
+    let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
+    let mut load = bench.load(herald, CONNECTIONS, batch, &["closed", &count.to_string()]);
+    load.line();
+    bench.wait_for(before + count * copies, LIMIT);
+    let seconds = begun.elapsed().as_secs_f64();
+    let deliveries = (count * copies) as f64;
+    let cpu = herald.process.cpu_micros() - cpu;
+    Pair { herald: deliveries / seconds, bare, cpu_micros: cpu / deliveries }
+}
+
+/// Accept to arrival at a steady 300 events a second.
+pub async fn latency(bench: &Bench, table: &mut Table) {
+    let herald = Herald::start(bench, "latency");
+    bench.cluster.webhooks("latency", 1, bench.sink_port).await;
+    bench.cluster.all_have("Delivering", "True").await;
+    // What comes first pays for connections, tokens and sessions.
+    bench.post(&herald, 8, 1, &["open", "300", "5"]);
+    bench.wait_for_silence();
+    let posted = bench.post(&herald, 8, 1, &["open", "300", "60"]);
+    bench.wait_for_silence();
+    let millis: Vec<f64> =
+        bench.seen().latencies_micros.iter().map(|micros| *micros as f64 / 1000.0).collect();
+    let figure = format!(
+        "p50 {:.2} ms, p99 {:.2} ms, over {} events; accepted p50 {:.2} ms, p99 {:.2} ms",
+        median(&millis),
+        quantile(&millis, 0.99),
+        millis.len(),
+        posted.p50_ms,
+        posted.p99_ms
+    );
+    table.row("sent to arrived at 300 events/s", figure, String::new(), "p50 1.5 ms, p99 5 ms");
+    end(bench, herald, "latency").await;
+}
+
+async fn end(bench: &Bench, herald: Herald, journal: &str) {
+    bench.cluster.clear().await;
+    herald.stop();
+    std::fs::remove_dir_all(journal_directory(bench, journal)).unwrap();
+}
