@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint bench generate image
+.PHONY: help demo test test-interop lint bench bench-parts generate image
 
 IMAGE ?= herald:dev
 
@@ -21,8 +21,11 @@ test-interop: ## deliver to the official libraries in Python and Node.js, by the
 lint: ## format, clippy, docs, scripts, licences and generated files
 	tools/lint
 
-bench: ## measure speed and memory, and print the table
-	cargo bench --locked
+bench: ## measure the whole product and print the table (ONLY=drain,latency for some of it)
+	tools/control-plane run -- cargo bench --locked --bench herald -- $(ONLY)
+
+bench-parts: ## measure the parts on their own
+	cargo bench --locked --bench journal --bench ingest
 
 generate: ## write what is made from the Rust types: crds/ and the reference in docs/
 	cargo run --locked --quiet -- crds --output-dir crds
