@@ -20,6 +20,8 @@ pub struct Bench {
     files: Files,
     pub cluster: Cluster,
     sink: Mutex<Process>,
+    /// Those that the sink has told and nobody has taken.
+    latencies_micros: Mutex<Vec<u64>>,
     pub sink_port: u16,
 }
 
@@ -31,7 +33,14 @@ impl Bench {
         let cluster = Cluster::start(directory.path()).await;
         let mut sink = Process::role(&["sink", directory.path().to_str().unwrap()]);
         let sink_port = sink.line().parse().unwrap();
-        Self { directory, files, cluster, sink: Mutex::new(sink), sink_port }
+        Self {
+            directory,
+            files,
+            cluster,
+            sink: Mutex::new(sink),
+            latencies_micros: Mutex::default(),
+            sink_port,
+        }
     }
 
     pub fn directory(&self) -> &Path {
@@ -40,7 +49,16 @@ impl Bench {
 
     /// What the sink has seen.
     pub fn seen(&self) -> Seen {
-        serde_json::from_str(&self.sink.lock().unwrap().ask()).unwrap()
+        let mut seen: Seen = serde_json::from_str(&self.sink.lock().unwrap().ask()).unwrap();
+        self.latencies_micros.lock().unwrap().append(&mut seen.latencies_micros);
+        seen
+    }
+
+    /// The latencies of what has arrived since the last call, in milliseconds.
+    pub fn take_latencies(&self) -> Vec<f64> {
+        self.seen();
+        let micros = std::mem::take(&mut *self.latencies_micros.lock().unwrap());
+        micros.into_iter().map(|micros| micros as f64 / 1000.0).collect()
     }
 
     /// Runs the bare client for so long; requests a second.
