@@ -25,7 +25,7 @@ bench: ## measure the whole product and print the table (ONLY=drain,latency for 
 	tools/control-plane run -- cargo bench --locked --bench herald -- $(ONLY)
 
 bench-parts: ## measure the parts on their own
-	cargo bench --locked --bench journal --bench ingest
+	cargo bench --locked --bench journal --bench ingest --bench outbound
 
 generate: ## write what is made from the Rust types: crds/ and the reference in docs/
 	cargo run --locked --quiet -- crds --output-dir crds
