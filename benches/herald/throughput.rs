@@ -123,10 +123,10 @@ pub async fn latency(bench: &Bench, table: &mut Table) {
     // What comes first pays for connections, tokens and sessions.
     bench.post(&herald, 8, 1, &["open", "300", "5"]);
     bench.wait_for_silence();
+    bench.take_latencies();
     let posted = bench.post(&herald, 8, 1, &["open", "300", "60"]);
     bench.wait_for_silence();
-    let millis: Vec<f64> =
-        bench.seen().latencies_micros.iter().map(|micros| *micros as f64 / 1000.0).collect();
+    let millis = bench.take_latencies();
     let figure = format!(
         "p50 {:.2} ms, p99 {:.2} ms, over {} events; accepted p50 {:.2} ms, p99 {:.2} ms",
         median(&millis),
