@@ -29,6 +29,8 @@ until_within() {
 processes_of() { grep -lsFf <(printf '%s\n' "$1") /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true; }
 nothing_left() { [[ ! -e $1 && -z $(processes_of "$1") ]]; }
 told() { [[ -s $told ]]; }
+# A process that nobody has waited for yet is there, as a zombie.
+over() { [[ ! -e /proc/$1/stat || $(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) =~ ^Z?$ ]]; }
 
 # start COMMAND…: a control plane around a shell command that says where it is;
 # sets wrapper to the pid and dir to the directory of the servers.
@@ -45,6 +47,7 @@ start() {
 # ended STATUS
 ended() {
   local status=0
+  until_within 60 over "$wrapper"
   # Its own words about a killed job are no news.
   { wait "$wrapper" || status=$?; } 2>/dev/null
   [[ $status -eq $1 ]] || fail "status $status instead of $1"
@@ -118,7 +121,12 @@ tools/control-plane build >/dev/null
 
 run gives-the-status-and-ends-orphans status_and_orphans
 run ends-on-SIGTERM signal TERM 143
-run ends-on-SIGHUP signal HUP 129
+# What a process was told to ignore when it began, as by nohup, no script can undo.
+if [[ $(trap -p HUP) == *"''"* ]]; then
+  printf 'skipped ends-on-SIGHUP: SIGHUP is ignored here\n'
+else
+  run ends-on-SIGHUP signal HUP 129
+fi
 run ends-when-killed wrapper_killed
 run servers-end-with-their-keeper keeper_killed
 run says-why-it-cannot-start failed_start
