@@ -11,6 +11,8 @@
 //! and leases read ahead are bounded. An attempt that runs is awaited.
 
 mod delivering;
+mod runner;
+mod work;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

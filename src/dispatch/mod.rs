@@ -1,7 +1,7 @@
 //! Takes what the journal holds to the endpoints.
 //!
 //! ```text
-//! journal ─ unclaimed ─> dispatcher ─ one task a webhook ─> lane ─> attempt ─> outbound
+//! journal ─ unclaimed ─> dispatcher ─ one task a webhook ─> lane ─> runners ─> outbound
 //!                                                             │        │
 //!                                              board <────────┴── verdict ─> settle
 //!                                                │
@@ -14,7 +14,6 @@
 //!
 //! **Does not do.** It verifies nothing: what may be sent is read off the view.
 
-mod attempt;
 mod gone;
 mod lane;
 mod metrics;
@@ -90,6 +89,8 @@ struct Shared<J> {
     metrics: Metrics,
     clock: Clock,
     permits: Arc<Semaphore>,
+    /// Places for runners that wait for something to do.
+    idle_runners: Semaphore,
     max_view_age: Duration,
     board: Board,
 }
@@ -108,6 +109,7 @@ pub async fn run<J: Journal>(
     shutdown: CancellationToken,
 ) {
     let Surroundings { journal, subscriptions, freshness, client, outbound, metrics } = surroundings;
+    let most = config.max_in_flight.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         journal,
         subscriptions,
@@ -116,7 +118,8 @@ pub async fn run<J: Journal>(
         outbound,
         metrics,
         clock: config.clock,
-        permits: Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS))),
+        permits: Arc::new(Semaphore::new(most)),
+        idle_runners: Semaphore::new(most),
         max_view_age: config.max_view_age,
         board: Board::default(),
     });

@@ -1,37 +1,28 @@
-//! A lane that is claimed: leases, attempts, outcomes.
+//! A lane that is claimed: leases, and runners that try them.
 //!
 //! ```text
-//! next ─> ready ─> attempt ─> judge ─> settle
+//! next ─> ready ─> runner: attempt ─> judge ─> settle, again and again
 //!           │ in flight, rate, permits
 //! ```
 //!
-//! Each turn looks at the newest view first, so no attempt starts by an old one.
+//! Each turn looks at the newest view first, and so does each runner before its
+//! next attempt: no attempt starts by an old one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use super::{End, Lane};
-use crate::dispatch::attempt::{Attempt, Ended};
+use super::work::{Counts, Terms, Work};
+use super::{End, Lane, runner};
 use crate::dispatch::gone::GoneMark;
-use crate::dispatch::stats::LastFailure;
-use crate::dispatch::verdict::{self, GONE, Verdict};
-use crate::journal::{Journal, Lane as _, LaneState, Lease as _, Outcome, Settled};
-use crate::model::Jitter;
+use crate::journal::{Journal, Lane as _, LaneState};
 use crate::outbound::Channel;
 use crate::subscriptions::{Known, Standing};
 
 /// How long a lane with nothing to do is kept.
 const IDLE: Duration = Duration::from_secs(30);
-/// How many outcomes may wait for the journal before no more attempts start.
-const MOST_SETTLING: usize = 1024;
-
-type LeaseOf<J> = <<J as Journal>::Lane as crate::journal::Lane>::Lease;
 
 /// A lane that is claimed.
 pub(super) struct Delivering<'a, J: Journal> {
@@ -39,20 +30,8 @@ pub(super) struct Delivering<'a, J: Journal> {
     state: Option<LaneState>,
     known: Arc<Known>,
     channel: Channel,
-    /// Leased, and not tried yet.
-    ready: VecDeque<LeaseOf<J>>,
-    attempts: FuturesUnordered<BoxFuture<'static, Ended<LeaseOf<J>>>>,
-    settling: FuturesUnordered<BoxFuture<'static, (Settled, Consequence)>>,
-}
-
-/// What an outcome means beyond its end: told when the journal has taken it.
-enum Consequence {
-    /// It was delivered.
-    None,
-    /// It is tried again.
-    Retry,
-    /// It is a dead letter.
-    Death(&'static str, String),
+    work: Arc<Work<J>>,
+    runners: JoinSet<()>,
 }
 
 /// What keeps the next attempt from starting.
@@ -65,6 +44,17 @@ enum Wait {
     Permit,
 }
 
+impl Wait {
+    async fn over(self, permits: &Semaphore) {
+        match self {
+            Self::Event => std::future::pending().await,
+            Self::Rate(duration) => tokio::time::sleep(duration).await,
+            // Given back for `start_ready` to take: the wait was for there being one.
+            Self::Permit => drop(permits.acquire().await),
+        }
+    }
+}
+
 impl<'a, J: Journal> Delivering<'a, J> {
     pub(super) fn new(
         lane: &'a mut Lane<J>,
@@ -72,51 +62,64 @@ impl<'a, J: Journal> Delivering<'a, J> {
         known: Arc<Known>,
         channel: Channel,
     ) -> Self {
-        Self {
-            lane,
-            state,
-            known,
-            channel,
-            ready: VecDeque::new(),
-            attempts: FuturesUnordered::new(),
-            settling: FuturesUnordered::new(),
-        }
+        let work = Work::new(lane.shared.clone(), lane.uid, lane.stats.clone());
+        Self { lane, state, known, channel, work, runners: JoinSet::new() }
     }
 
     /// Delivers until something ends it.
     pub(super) async fn run(&mut self, journal: &mut J::Lane) -> End {
+        let mut idle = tokio::time::interval(IDLE);
+        let mut was_idle = false;
         loop {
             if self.lane.shutdown.is_cancelled() {
                 return End::Shutdown;
             }
+            if let Some(known) = self.work.take_gone() {
+                self.mark_gone(journal, &known).await;
+            }
             if let Some(end) = self.look() {
                 return end;
             }
+            self.work.resume();
             let wait = self.start_ready();
-            let most = usize::from(self.known.settings.policy.max_in_flight.get());
-            let room = (2 * most).saturating_sub(self.ready.len() + self.attempts.len());
-            let idle = self.ready.is_empty() && self.attempts.is_empty() && self.settling.is_empty();
-            let permits = self.lane.shared.permits.clone();
+            let (most, Counts { ready, busy }) = (self.most(), self.work.counts());
+            // As many as may run at one time are read ahead, in large pieces.
+            let room = if ready <= most / 2 { most - ready } else { 0 };
+            was_idle &= ready == 0 && busy == 0;
             tokio::select! {
                 biased;
-                Some(ended) = self.attempts.next(), if !self.attempts.is_empty() => self.ended(journal, ended).await,
-                Some((settled, consequence)) = self.settling.next(), if !self.settling.is_empty() => self.settled(settled, consequence),
                 () = self.lane.shutdown.cancelled() => return End::Shutdown,
                 // Waiting takes the change as seen, and it is `look` that has to see it. A webhook
                 // that is gone closes its view.
                 _ = self.lane.view.changed() => self.lane.view.mark_changed(),
                 leases = journal.next(room), if room > 0 => match leases {
-                    Ok(leases) => self.ready.extend(leases),
+                    Ok(leases) => {
+                        was_idle = false;
+                        self.work.add(leases, most / 2);
+                    }
                     Err(_) => return End::Lost,
                 },
-                () = rate(&wait), if matches!(wait, Wait::Rate(_)) => {}
-                permit = permits.acquire_owned(), if matches!(wait, Wait::Permit) => {
-                    // Given back for `start_ready` to take: the wait was for there being one.
-                    drop(permit);
+                () = self.work.decide.notified() => {}
+                () = wait.over(&self.lane.shared.permits) => {}
+                Some(ended) = self.runners.join_next(), if !self.runners.is_empty() => {
+                    if let Err(error) = ended {
+                        // Its lease went back to the journal.
+                        tracing::error!(webhook = %self.lane.uid, %error, "an attempt's task failed");
+                        return End::Lost;
+                    }
                 }
-                () = tokio::time::sleep(IDLE), if idle => return End::Idle,
+                _ = idle.tick() => {
+                    if was_idle {
+                        return End::Idle;
+                    }
+                    was_idle = true;
+                }
             }
         }
+    }
+
+    fn most(&self) -> usize {
+        usize::from(self.known.settings.policy.max_in_flight.get())
     }
 
     /// Takes note of a newer view; an end if it stops this run.
@@ -146,10 +149,14 @@ impl<'a, J: Journal> Delivering<'a, J> {
 
     /// Starts what may start now.
     fn start_ready(&mut self) -> Wait {
-        let most = usize::from(self.known.settings.policy.max_in_flight.get());
-        while self.attempts.len() < most && self.settling.len() < MOST_SETTLING && !self.ready.is_empty() {
+        let most = self.most();
+        loop {
+            let Counts { ready, busy } = self.work.counts();
+            if ready == 0 || busy >= most || self.work.is_halted() {
+                return Wait::Event;
+            }
             // A lane is always granted one attempt, whatever the others do.
-            let permit = if self.attempts.is_empty() {
+            let permit = if busy == 0 {
                 None
             } else {
                 match self.lane.shared.permits.clone().try_acquire_owned() {
@@ -162,69 +169,23 @@ impl<'a, J: Journal> Delivering<'a, J> {
             {
                 return Wait::Rate(wait);
             }
-            if let Some(lease) = self.ready.pop_front() {
-                self.start(lease, permit);
-            }
-        }
-        Wait::Event
-    }
-
-    fn start(&mut self, lease: LeaseOf<J>, permit: Option<OwnedSemaphorePermit>) {
-        let Ok(credentials) = &self.known.credentials else {
-            // `look` has made sure; without credentials the lease goes back by being dropped.
-            return;
-        };
-        let now = self.lane.shared.clock.now();
-        let attempt = Attempt::new(lease, &self.known, credentials, now);
-        self.lane.shared.metrics.in_flight.inc();
-        self.attempts.push(Box::pin(attempt.run(
-            self.channel.clone(),
-            self.known.settings.policy.timeout,
-            permit,
-        )));
-    }
-
-    async fn ended(&mut self, journal: &mut J::Lane, ended: Ended<LeaseOf<J>>) {
-        let shared = self.lane.shared.clone();
-        let now = shared.clock.now();
-        let metrics = &shared.metrics;
-        metrics.in_flight.dec();
-        metrics.attempt_seconds.observe(ended.took.as_secs_f64());
-        let verdict = verdict::judge(&ended.end, now);
-        let failures = ended.lease.delivery().failures;
-        let outcome = verdict::next(&verdict, failures, &self.known.settings.policy, Jitter::draw());
-        let reason = match &verdict {
-            Verdict::Delivered => {
-                metrics.delivered.inc();
-                let accepted_at = ended.lease.delivery().accepted_at;
-                metrics.latency_seconds.observe(shared.clock.now().since(accepted_at).as_secs_f64());
-                self.lane.stats.success(now);
-                ""
-            }
-            Verdict::Gone => GONE,
-            Verdict::Failed(failed) => failed.reason.as_str(),
-        };
-        if !reason.is_empty() {
-            metrics.failed(reason);
-            let message = match &verdict {
-                Verdict::Failed(failed) => failed.message.clone(),
-                Verdict::Gone | Verdict::Delivered => "the endpoint answered 410 Gone".to_owned(),
+            let terms = Terms {
+                known: self.known.clone(),
+                channel: self.channel.clone(),
+                view: self.lane.view.clone(),
+                limited: self.lane.limit.is_some(),
             };
-            self.lane.stats.failure(LastFailure { at: now, reason, message });
-        }
-        let consequence = match &outcome {
-            Outcome::Done | Outcome::Release => Consequence::None,
-            Outcome::Retry { .. } => Consequence::Retry,
-            Outcome::Dead(note) => Consequence::Death(reason, note.message.clone()),
-        };
-        let lease = ended.lease;
-        self.settling.push(Box::pin(async move { (lease.settle(outcome).await, consequence) }));
-        if verdict == Verdict::Gone && ended.known.settings.uri == self.known.settings.uri {
-            self.mark_gone(journal, &ended.known).await;
+            if let Some(job) = self.work.hand_out(terms, permit) {
+                self.runners.spawn(runner::run(self.work.clone(), job));
+            }
         }
     }
 
+    /// The endpoint of this version of the webhook said 410.
     async fn mark_gone(&mut self, journal: &mut J::Lane, known: &Known) {
+        if known.settings.uri != self.known.settings.uri {
+            return;
+        }
         let Some(mark) = GoneMark::of(known) else {
             return;
         };
@@ -245,46 +206,16 @@ impl<'a, J: Journal> Delivering<'a, J> {
         self.lane.view.mark_changed();
     }
 
-    fn settled(&self, settled: Settled, consequence: Consequence) {
-        self.lane.shared.board.settled(self.lane.uid, &self.lane.stats);
-        let metrics = &self.lane.shared.metrics;
-        match (settled, consequence) {
-            (Settled::Ok, Consequence::None) => {}
-            (Settled::Ok, Consequence::Retry) => {
-                metrics.retried.inc();
-            }
-            (Settled::Ok, Consequence::Death(reason, message)) => {
-                metrics.dead(reason);
-                tracing::warn!(
-                    namespace = self.known.object.namespace,
-                    webhook = self.known.object.name,
-                    reason,
-                    message,
-                    "a delivery became a dead letter"
-                );
-            }
-            (Settled::Stale, _) => tracing::info!(webhook = %self.lane.uid, "an outcome came too late"),
-            (Settled::Unknown, _) => {
-                tracing::warn!(webhook = %self.lane.uid, "the journal may have missed an outcome");
-            }
-        }
-    }
-
     /// Lets what runs end; gives back what has not begun.
     pub(super) async fn drain(&mut self, journal: &mut J::Lane) {
-        self.ready.clear();
-        while let Some(ended) = self.attempts.next().await {
-            self.ended(journal, ended).await;
+        self.work.close();
+        while let Some(ended) = self.runners.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(webhook = %self.lane.uid, %error, "an attempt's task failed");
+            }
         }
-        while let Some((settled, consequence)) = self.settling.next().await {
-            self.settled(settled, consequence);
+        if let Some(known) = self.work.take_gone() {
+            self.mark_gone(journal, &known).await;
         }
-    }
-}
-
-async fn rate(wait: &Wait) {
-    match wait {
-        Wait::Rate(duration) => tokio::time::sleep(*duration).await,
-        Wait::Event | Wait::Permit => std::future::pending().await,
     }
 }
