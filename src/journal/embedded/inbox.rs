@@ -6,6 +6,10 @@
 //! claim, close … ───> └───────┘   at once if something is urgent, else after LINGER
 //! ```
 //!
+//! Where appends came together the last time, they most likely do again: then
+//! the writer waits for them, for GATHER at most, since an fsync for many costs
+//! as much as one for few. Who appends alone never waits.
+//!
 //! Its bounds are kept by who pushes: appends by bytes, outcomes by number
 //! ([`super::core::Core`] has both semaphores).
 
@@ -21,6 +25,12 @@ const LINGER: Duration = Duration::from_millis(2);
 /// Outcomes that are enough company.
 const ENOUGH: usize = 512;
 
+/// How long what is urgent waits for as much company as it had the last time.
+const GATHER: Duration = Duration::from_micros(500);
+
+/// Urgent operations that came together from which on it is worth the wait.
+const COMPANY: usize = 4;
+
 /// See the module.
 #[derive(Default)]
 pub struct Inbox {
@@ -31,8 +41,18 @@ pub struct Inbox {
 #[derive(Default)]
 struct State {
     ops: Vec<Op>,
-    urgent: bool,
+    urgent: usize,
+    /// How many urgent ones were taken together the last time.
+    expected: usize,
     closed: bool,
+}
+
+impl State {
+    /// Whether there is nothing to wait for.
+    fn is_complete(&self) -> bool {
+        let gathered = self.expected < COMPANY || self.urgent >= self.expected;
+        (self.urgent > 0 && gathered) || self.ops.len() >= ENOUGH
+    }
 }
 
 impl Inbox {
@@ -44,8 +64,9 @@ impl Inbox {
             return false;
         }
         state.ops.push(op);
-        let wake = state.ops.len() == 1 || state.ops.len() == ENOUGH || (urgent && !state.urgent);
-        state.urgent |= urgent;
+        state.urgent += usize::from(urgent);
+        let enough = state.ops.len() == ENOUGH || (urgent && state.urgent == state.expected);
+        let wake = state.ops.len() == 1 || enough || (urgent && state.urgent == 1);
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -56,11 +77,14 @@ impl Inbox {
     /// Waits for operations, `patience` at most, and takes them all.
     pub fn take(&self, patience: Duration) -> Vec<Op> {
         let mut deadline = Instant::now() + patience;
-        let mut lingers = false;
+        let (mut lingers, mut gathers) = (false, false);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.urgent && state.ops.len() < ENOUGH {
+        while !state.is_complete() {
             let now = Instant::now();
-            if !state.ops.is_empty() && !lingers {
+            if state.urgent > 0 && !gathers {
+                gathers = true;
+                deadline = deadline.min(now + GATHER);
+            } else if !state.ops.is_empty() && !lingers {
                 lingers = true;
                 deadline = deadline.min(now + LINGER);
             }
@@ -69,7 +93,9 @@ impl Inbox {
             };
             (state, _) = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
-        state.urgent = false;
+        if state.urgent > 0 {
+            state.expected = std::mem::take(&mut state.urgent);
+        }
         std::mem::take(&mut state.ops)
     }
 
@@ -78,5 +104,40 @@ impl Inbox {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closed = true;
         std::mem::take(&mut state.ops)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn push(inbox: &Inbox, urgent: usize) {
+        for _ in 0..urgent {
+            assert!(inbox.push(Op::Barrier(oneshot::channel().0)));
+        }
+    }
+
+    /// Long enough that a test which waited for it would be noticed.
+    const PATIENCE: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn what_is_urgent_is_taken_though_its_company_of_the_last_time_does_not_come() {
+        let inbox = Inbox::default();
+        for urgent in [1, 2 * COMPANY, 1, COMPANY, 2] {
+            push(&inbox, urgent);
+            assert_eq!(inbox.take(PATIENCE).len(), urgent);
+        }
+        assert!(inbox.take(Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn company_is_waited_for_until_it_is_there() {
+        let state = |urgent, expected| State { urgent, expected, ..State::default() }.is_complete();
+        assert!(!state(0, 0));
+        assert!(state(1, 0) && state(1, 1) && state(1, COMPANY - 1), "who appends alone never waits");
+        assert!(!state(1, COMPANY) && !state(COMPANY - 1, COMPANY));
+        assert!(state(COMPANY, COMPANY) && state(COMPANY + 1, COMPANY));
     }
 }
