@@ -18,7 +18,7 @@ use super::service::{Matching, Service};
 use crate::journal::Journal;
 
 /// Holds a header of the largest size, and is what a body is read in.
-const BUFFER_BYTES: usize = 64 << 10;
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// Serves requests until the peer or a limit ends it, or until `shutdown`:
 /// then the request under way still gets its answer.

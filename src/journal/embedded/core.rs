@@ -19,7 +19,7 @@ use crate::journal::{Lost, Unavailable};
 use crate::model::{Timestamp, WebhookUid};
 
 /// Bytes of appends that may wait for the writer, in units of [`PERMIT`].
-pub const WAITING_BYTES: usize = 8 * 1024 * 1024;
+pub const WAITING_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes that one permit of [`Core::room`] stands for.
 pub const PERMIT: u64 = 1024;

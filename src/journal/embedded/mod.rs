@@ -18,8 +18,8 @@
 //! sees to.
 //!
 //! **Bounds.** Memory: the caches and windows of [`Config`], the library's
-//! write buffers (about 25 MiB, and up to four times that while the disk is behind), a few hundred bytes for each webhook that has
-//! or had something. What is queued is on disk.
+//! write buffers (`store.rs` bounds them), a few hundred bytes for each webhook
+//! that has or had something. What is queued is on disk.
 
 mod append;
 mod cell;
@@ -100,8 +100,8 @@ impl Config {
             retention: Duration::from_hours(72),
             window: Window { age: Duration::from_hours(24), ids: 1_000_000 },
             read_ahead_bytes: 16 << 20,
-            recent_bytes: 4 << 20,
-            cache_bytes: 8 << 20,
+            recent_bytes: 2 << 20,
+            cache_bytes: 4 << 20,
         }
     }
 }
@@ -187,8 +187,7 @@ impl Journal for Embedded {
         if count == 0 {
             return Vec::new();
         }
-        let items: Vec<_> = batch.into_iter().map(Item::new).collect();
-        let bytes: u64 = items.iter().map(|item| item.record.len() as u64).sum();
+        let bytes: u64 = batch.iter().map(|append| record::event_length(&append.event) as u64).sum();
         // A batch that is larger than all the room waits for all of it.
         let permits = bytes.div_ceil(PERMIT).clamp(1, WAITING_BYTES as u64 / PERMIT);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
@@ -197,6 +196,8 @@ impl Journal for Embedded {
             Ok(room) => room.forget(),
             Err(_) => return refused(),
         }
+        // After the wait, so that no more records are in memory than there is room for.
+        let items = batch.into_iter().map(Item::new).collect();
         let (answer, answers) = oneshot::channel();
         if !core.inbox.push(Op::Append(Batch { items, bytes, permits, answer })) {
             return refused();

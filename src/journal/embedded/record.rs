@@ -79,16 +79,23 @@ pub fn short_hash(text: &str) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
+fn texts(event: &Event) -> [&String; 4] {
+    [&event.namespace, &event.id, &event.source, &event.subject]
+}
+
+/// How many bytes an event's record has.
+pub fn event_length(event: &Event) -> usize {
+    texts(event).iter().map(|text| text.len() + 4).sum::<usize>() + event.data.len() + 22
+}
+
 /// An event's record, complete but for the time of acceptance.
 pub fn encode_event(event: &Event) -> Vec<u8> {
-    let texts = [&event.namespace, &event.id, &event.source, &event.subject];
-    let length = texts.iter().map(|text| text.len() + 4).sum::<usize>() + event.data.len() + 22;
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::with_capacity(event_length(event));
     bytes.push(VERSION);
     bytes.extend([0; 8]);
     bytes.extend(event.time.as_millis().to_be_bytes());
     bytes.push(type_code(event.event_type));
-    for text in texts {
+    for text in texts(event) {
         put(&mut bytes, text.as_bytes());
     }
     put(&mut bytes, &event.data);

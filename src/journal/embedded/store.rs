@@ -78,7 +78,19 @@ pub struct Store {
     pub(super) syncs_begun: AtomicU64,
 }
 
-const MIB: u64 = 1024 * 1024;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Bytes that may wait in memory to be flushed, as the library counts them: a
+/// third of what they take. More than all keyspaces together keep before they flush.
+const MOST_BUFFERED: u64 = 12 * MIB;
+
+/// How often it is asked whether so much was flushed that writing may go on.
+const STALL: Duration = Duration::from_micros(500);
+
+/// Writing goes on after this long in any case: outcomes wait for it too, and
+/// have to be durable within [`crate::journal::OUTCOME_LOSS_WINDOW`].
+const LONGEST_STALL: Duration = Duration::from_millis(25);
 
 /// The library's log is cut when it reaches this, and its memory with it.
 const LOG_BYTES: u64 = 64 * MIB;
@@ -103,20 +115,20 @@ impl Store {
                 KeyspaceCreateOptions::default()
                     .manual_journal_persist(true)
                     .max_memtable_size(memory)
-                    .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(16 * MIB)))
+                    .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(8 * MIB)))
             })
         };
         Ok(Self {
-            events: keyspace("events", 8 * MIB)?,
-            shares: keyspace("shares", MIB)?,
-            ready: keyspace("ready", 2 * MIB)?,
-            retry: keyspace("retry", MIB)?,
-            order: keyspace("order", MIB)?,
-            dead: keyspace("dead", 2 * MIB)?,
-            lanes: keyspace("lanes", MIB)?,
-            seen: keyspace("seen", 4 * MIB)?,
-            spaces: keyspace("spaces", MIB)?,
-            meta: keyspace("meta", MIB)?,
+            events: keyspace("events", 3 * MIB)?,
+            shares: keyspace("shares", 256 * KIB)?,
+            ready: keyspace("ready", MIB)?,
+            retry: keyspace("retry", 256 * KIB)?,
+            order: keyspace("order", 256 * KIB)?,
+            dead: keyspace("dead", 512 * KIB)?,
+            lanes: keyspace("lanes", 256 * KIB)?,
+            seen: keyspace("seen", 3 * MIB / 2)?,
+            spaces: keyspace("spaces", 256 * KIB)?,
+            meta: keyspace("meta", 256 * KIB)?,
             database,
             syncs: AtomicU64::new(0),
             _lock: lock,
@@ -147,7 +159,13 @@ impl Store {
         for (keyspace, key) in batch.last_once {
             batch.writes.remove(&keyspace, key);
         }
-        Ok(batch.writes.commit()?)
+        batch.writes.commit()?;
+        // The library flushes on a thread that compacts as well; meanwhile its memory would grow.
+        let begun = Instant::now();
+        while self.database.write_buffer_size() > MOST_BUFFERED && begun.elapsed() < LONGEST_STALL {
+            std::thread::sleep(STALL);
+        }
+        Ok(())
     }
 
     /// Makes durable what was committed, and says how long that took.
