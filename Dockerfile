@@ -5,26 +5,27 @@
 FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-bookworm AS build
 ARG TARGETARCH
 WORKDIR /src
-# For the C code of ring: clang compiles for every target, and needs no libc of theirs.
+# For the C code of ring and jemalloc: zig compiles and links for every target, and brings their libc.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends clang \
- && rm -rf /var/lib/apt/lists/*
+ && apt-get install --yes --no-install-recommends python3-venv \
+ && rm -rf /var/lib/apt/lists/* \
+ && python3 -m venv /opt/zig \
+ && /opt/zig/bin/pip install --no-cache-dir ziglang==0.13.0.post1 cargo-zigbuild==0.24.1
 RUN case "$TARGETARCH" in \
       amd64) echo x86_64-unknown-linux-musl ;; \
       arm64) echo aarch64-unknown-linux-musl ;; \
       *) echo "no target for $TARGETARCH" >&2; exit 1 ;; \
     esac >/target \
  && rustup target add "$(cat /target)"
-ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo \
-    CC_x86_64_unknown_linux_musl=clang \
-    CC_aarch64_unknown_linux_musl=clang \
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clink-self-contained=yes -Clinker=rust-lld" \
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clink-self-contained=yes -Clinker=rust-lld"
+# An arm64 kernel may have pages of 4, 16 or 64 KiB: jemalloc has to be made for the largest.
+ENV PATH="/opt/zig/bin:$PATH" \
+    CARGO_PROFILE_RELEASE_STRIP=debuginfo \
+    AARCH64_UNKNOWN_LINUX_MUSL_JEMALLOC_SYS_WITH_LG_PAGE=16
 COPY . .
 # The caches outlive a build, so that a change compiles nothing but itself.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=herald-target-$TARGETARCH,target=/src/target \
-    cargo build --release --locked --bin herald --target "$(cat /target)" \
+    cargo zigbuild --release --locked --bin herald --target "$(cat /target)" \
  && install -D "target/$(cat /target)/release/herald" /out/herald
 
 # The root certificates and nothing else: no shell, no libc, no package manager.

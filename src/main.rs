@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Many threads allocate what others free, and glibc's allocator keeps much of
-/// that for itself: docs/journal.md has figures.
+/// Many threads allocate what others free, and most allocators keep much of
+/// that for themselves: docs/journal.md has figures, .cargo/config.toml the settings.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     herald::cli::Herald::parse().run()
