@@ -95,8 +95,8 @@ impl Cluster {
         }
     }
 
-    /// Makes so many webhooks for one port.
-    pub async fn webhooks(&self, prefix: &str, count: usize, port: u16) {
+    /// Makes so many webhooks for one port, each with so many attempts in flight.
+    pub async fn webhooks(&self, prefix: &str, count: usize, in_flight: usize, port: u16) {
         stream::iter(0..count)
             .for_each_concurrent(32, |number| async move {
                 self.create::<Webhook>(json!({
@@ -109,7 +109,7 @@ impl Cluster {
                         "apiKeySecretRef": { "name": "keys", "key": "api-key" },
                         "signingSecretRef": { "name": "keys", "key": "signing-secret" },
                         "events": ["User created"],
-                        "delivery": { "maxInFlight": 64 },
+                        "delivery": { "maxInFlight": in_flight },
                     },
                 }))
                 .await;

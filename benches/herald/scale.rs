@@ -9,6 +9,7 @@ use herald::api::Webhook;
 
 use super::figures::{Table, median};
 use super::server::{Bench, Herald};
+use super::throughput::DEFAULT_IN_FLIGHT;
 
 const WEBHOOKS: usize = 10_000;
 const IDLE: Duration = Duration::from_mins(1);
@@ -17,7 +18,7 @@ const SINGLES: usize = 20;
 pub async fn ten_thousand(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "scale");
     let begun = Instant::now();
-    bench.cluster.webhooks("scale", WEBHOOKS, bench.sink_port).await;
+    bench.cluster.webhooks("scale", WEBHOOKS, DEFAULT_IN_FLIGHT, bench.sink_port).await;
     bench.cluster.all_have("Ready", "True").await;
     let figure = format!("{:.0} s from the first apply to the last proof", begun.elapsed().as_secs_f64());
     table.row("10,000 Webhooks applied and verified", figure, String::new(), "");
@@ -41,7 +42,7 @@ pub async fn ten_thousand(bench: &Bench, table: &mut Table) {
     let mut millis = Vec::new();
     for number in 0..SINGLES {
         let begun = Instant::now();
-        bench.cluster.webhooks(&format!("single-{number}"), 1, bench.sink_port).await;
+        bench.cluster.webhooks(&format!("single-{number}"), 1, DEFAULT_IN_FLIGHT, bench.sink_port).await;
         let name = format!("single-{number}-0");
         let proved = |webhook: Option<&Webhook>| {
             webhook.is_some_and(|webhook| {

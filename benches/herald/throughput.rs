@@ -9,13 +9,15 @@ use super::server::{Bench, Herald, journal_directory};
 const PAIRS: usize = 5;
 /// As many as the bare client of the published figures has.
 const CONNECTIONS: usize = 64;
+/// What a webhook has that says nothing of it.
+pub const DEFAULT_IN_FLIGHT: usize = 16;
 /// How long a wait may be that should be short.
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// Accept, each event matched to one webhook that is held.
 pub async fn accept(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "accept");
-    bench.cluster.webhooks("accept", 1, bench.sink_port).await;
+    bench.cluster.webhooks("accept", 1, CONNECTIONS, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
     bench.cluster.secret(false).await;
     bench.cluster.all_have("Delivering", "False").await;
@@ -41,7 +43,7 @@ pub async fn accept(bench: &Bench, table: &mut Table) {
 pub async fn drain(bench: &Bench, table: &mut Table) {
     let window = Duration::from_secs(12);
     let herald = Herald::start(bench, "drain");
-    bench.cluster.webhooks("drain", 1, bench.sink_port).await;
+    bench.cluster.webhooks("drain", 1, CONNECTIONS, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
     bench.cluster.secret(false).await;
     bench.cluster.all_have("Delivering", "False").await;
@@ -77,7 +79,7 @@ pub async fn drain(bench: &Bench, table: &mut Table) {
 /// From the first request to the last delivery, all on one machine.
 pub async fn accept_to_delivered(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "through");
-    bench.cluster.webhooks("through", 1, bench.sink_port).await;
+    bench.cluster.webhooks("through", 1, CONNECTIONS, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
     for (what, batch, count, target) in [
         ("accept to delivered, one event a request", 1, 120_000_u64, "0.25"),
@@ -94,7 +96,7 @@ pub async fn accept_to_delivered(bench: &Bench, table: &mut Table) {
 /// One event to ten webhooks.
 pub async fn fan_out(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "fanout");
-    bench.cluster.webhooks("fanout", 10, bench.sink_port).await;
+    bench.cluster.webhooks("fanout", 10, DEFAULT_IN_FLIGHT, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
     let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald, 10, 20_000, 10)).collect();
     ratio(table, "fan-out of one event to 10 webhooks", "deliveries", &pairs, "0.50");
@@ -118,7 +120,7 @@ fn pair(bench: &Bench, herald: &Herald, batch: u64, count: u64, copies: u64) -> 
 /// Accept to arrival at a steady 300 events a second.
 pub async fn latency(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "latency");
-    bench.cluster.webhooks("latency", 1, bench.sink_port).await;
+    bench.cluster.webhooks("latency", 1, CONNECTIONS, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
     // What comes first pays for connections, tokens and sessions.
     bench.post(&herald, 8, 1, &["open", "300", "5"]);
