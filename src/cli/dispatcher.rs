@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::assembly::Assembly;
-use super::flags::{ClusterFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags};
+use super::flags::{
+    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags,
+};
 
 /// Take user events, store them, and deliver them to verified Webhooks
 #[derive(Debug, Args)]
@@ -26,7 +28,15 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        self.run_with(None).await
+    }
+
+    /// With the controller in the same process, if there are flags for one.
+    pub(super) async fn run_with(self, controller: Option<ControllerFlags>) -> anyhow::Result<ExitCode> {
         let mut assembly = Assembly::begin(self.cluster, &self.outbound, &self.telemetry).await?;
+        if let Some(flags) = controller {
+            assembly.controller(&flags);
+        }
         assembly.dispatcher(&self.ingest, &self.journal, &self.dispatch).await?;
         assembly.run().await?;
         Ok(ExitCode::SUCCESS)

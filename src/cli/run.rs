@@ -4,36 +4,20 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::assembly::Assembly;
-use super::flags::{
-    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags,
-};
+use super::dispatcher::Dispatcher;
+use super::flags::ControllerFlags;
 
 /// Controller and dispatcher in one process, for a small cluster or a try
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
-    cluster: ClusterFlags,
-    #[command(flatten)]
     controller: ControllerFlags,
     #[command(flatten)]
-    ingest: IngestFlags,
-    #[command(flatten)]
-    journal: JournalFlags,
-    #[command(flatten)]
-    dispatch: DispatchFlags,
-    #[command(flatten)]
-    outbound: OutboundFlags,
-    #[command(flatten)]
-    telemetry: TelemetryFlags,
+    dispatcher: Dispatcher,
 }
 
 impl Run {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut assembly = Assembly::begin(self.cluster, &self.outbound, &self.telemetry).await?;
-        assembly.controller(&self.controller);
-        assembly.dispatcher(&self.ingest, &self.journal, &self.dispatch).await?;
-        assembly.run().await?;
-        Ok(ExitCode::SUCCESS)
+        self.dispatcher.run_with(Some(self.controller)).await
     }
 }

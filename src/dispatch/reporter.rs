@@ -51,7 +51,7 @@ impl Agenda {
         self.later.pop_first().map(|(_, uid)| uid)
     }
 
-    /// When this webhook's progress may be written: now, or at that moment.
+    /// The moment before which this webhook's progress may not be written; `None` if it may be now.
     fn progress_due(&self, uid: WebhookUid, now: Instant) -> Option<Instant> {
         let due = *self.written.get(&uid)? + PROGRESS_EVERY;
         (due > now).then_some(due)
