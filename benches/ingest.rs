@@ -16,6 +16,7 @@
 )]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,12 +31,14 @@ use herald::journal::{
 };
 use herald::model::{Clock, EventType, Ordering, Timestamp, WebhookUid};
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ClientConfig;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::certificates::Files;
 
 const CONNECTIONS: usize = 64;
 /// As long as the token of a `ServiceAccount`.
@@ -44,9 +47,9 @@ const TOKEN_BYTES: usize = 1000;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["client", address, certificate, batch, seconds] => {
+        ["client", address, folder, batch, seconds] => {
             let seconds = Duration::from_secs(seconds.parse().unwrap());
-            block_on(clients(address.parse().unwrap(), certificate, batch.parse().unwrap(), seconds));
+            block_on(clients(address.parse().unwrap(), folder, batch.parse().unwrap(), seconds));
         }
         // What Cargo passes when it only checks that benchmarks run.
         ["--test", ..] | [] => {}
@@ -63,15 +66,9 @@ fn block_on(work: impl Future<Output = ()>) {
 
 async fn serve(seconds: u64) {
     let directory = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let files = TlsFiles {
-        certificate: directory.path().join("tls.crt"),
-        key: directory.path().join("tls.key"),
-        every: Duration::from_secs(5),
-    };
-    std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-    let certificate = files.certificate.to_str().unwrap().to_owned();
+    let files = Files::make(directory.path());
+    let files = TlsFiles { certificate: files.certificate, key: files.key, every: Duration::from_secs(5) };
+    let folder = directory.path().to_str().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Metrics::default();
@@ -85,7 +82,7 @@ async fn serve(seconds: u64) {
     for batch in [1_u64, 100] {
         let before = processor_time();
         let client = Command::new(std::env::current_exe().unwrap())
-            .args(["client", &address.to_string(), &certificate, &batch.to_string(), &seconds.to_string()])
+            .args(["client", &address.to_string(), folder, &batch.to_string(), &seconds.to_string()])
             .output();
         let output = tokio::task::spawn_blocking(move || client).await.unwrap().unwrap();
         let used = processor_time().saturating_sub(before);
@@ -113,19 +110,11 @@ fn processor_time() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-async fn clients(address: SocketAddr, certificate: &str, batch: usize, length: Duration) {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+async fn clients(address: SocketAddr, folder: &str, batch: usize, length: Duration) {
+    let tls = Files::in_directory(Path::new(folder)).client();
     let end = Instant::now() + length;
     let tasks: Vec<_> = (0..CONNECTIONS)
-        .map(|number| tokio::spawn(client(address, connector.clone(), number, batch, end)))
+        .map(|number| tokio::spawn(client(address, tls.clone(), number, batch, end)))
         .collect();
     let mut times = Vec::new();
     for task in tasks {
@@ -139,16 +128,12 @@ async fn clients(address: SocketAddr, certificate: &str, batch: usize, length: D
 /// Posts until the end and gives the time of each answer, in microseconds.
 async fn client(
     address: SocketAddr,
-    connector: tokio_rustls::TlsConnector,
+    tls: Arc<ClientConfig>,
     number: usize,
     batch: usize,
     end: Instant,
 ) -> Vec<u64> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let mut requests = support::connect(&tls, address).await;
     let (body, content_type) = if batch == 1 {
         (event(number), "application/cloudevents+json")
     } else {

@@ -29,17 +29,18 @@ use herald::model::{Event, EventType, Payload, Timestamp, WebhookUid};
 use herald::outbound::{Channel, Guard, Outbound, OutboundConfig, Request, SigningKeys, TlsSettings};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsAcceptor;
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::certificates::Files;
 
 const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 5;
@@ -56,12 +57,13 @@ fn main() {
 }
 
 fn measure(part: Duration) {
-    let authority = authority();
+    let directory = tempfile::tempdir().unwrap();
+    let files = Files::make(directory.path());
     let sink_runtime = runtime("sink");
-    let address = sink_runtime.block_on(sink(&authority));
+    let address = sink_runtime.block_on(sink(files.server()));
     let runtime = runtime("client");
-    let channel = channel(&authority, address);
-    let bare = Bare::new(&authority, address);
+    let channel = channel(&files, address);
+    let bare = Bare { tls: files.client(), address };
     let delivery = Delivery::new();
     let body = delivery.request().body;
     let headers = delivery.request().headers;
@@ -143,37 +145,17 @@ fn processor_time(name: &str) -> Duration {
 
 /// Posts by hyper alone, on connections that stay open.
 struct Bare {
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
     address: SocketAddr,
 }
 
 impl Bare {
-    fn new(authority: &CertifiedIssuer<'static, KeyPair>, address: SocketAddr) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { tls: TlsConnector::from(Arc::new(config)), address }
-    }
-
-    async fn connect(&self) -> SendRequest<Full<Bytes>> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let stream = self.tls.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        sender
-    }
-
     async fn run(&self, part: Duration, headers: &HeaderMap, body: &Bytes) -> Figures {
         let mut headers = headers.clone();
         headers.insert("host", HeaderValue::from_str(&format!("localhost:{}", self.address.port())).unwrap());
         let mut senders = Vec::new();
         for _ in 0..CONNECTIONS {
-            senders.push(self.connect().await);
+            senders.push(support::connect(&self.tls, self.address).await);
         }
         let tasks = senders.into_iter().map(|mut sender| {
             let (headers, body) = (headers.clone(), body.clone());
@@ -252,40 +234,22 @@ impl Delivery {
     }
 }
 
-fn channel(authority: &CertifiedIssuer<'static, KeyPair>, address: SocketAddr) -> Channel {
+fn channel(files: &Files, address: SocketAddr) -> Channel {
     let mut guard = Guard::default();
     guard.allow("127.0.0.0/8".parse().unwrap());
     guard.allow("localhost".parse().unwrap());
     let config = OutboundConfig {
         guard,
-        extra_roots: Some(authority.pem().into_bytes()),
+        extra_roots: Some(std::fs::read(&files.ca).unwrap()),
         ..OutboundConfig::default()
     };
     let uri = format!("https://localhost:{}/users", address.port()).parse().unwrap();
     Outbound::new(config).unwrap().channel(&uri, &TlsSettings::default()).unwrap()
 }
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
 /// Reads each request whole and answers 200 with nothing.
-async fn sink(authority: &CertifiedIssuer<'static, KeyPair>) -> SocketAddr {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, authority).unwrap();
-    let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
-        )
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+async fn sink(config: Arc<ServerConfig>) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -9,18 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-use super::certificates::Files;
+use super::support::certificates::Files;
+use super::support::{connect, local};
 
 pub async fn run(arguments: &[&str]) {
     let [directory, port, connections, bytes, seconds] = arguments else { panic!("five arguments") };
-    let tls = TlsConnector::from(Files::in_directory(Path::new(directory)).client());
+    let tls = Files::in_directory(Path::new(directory)).client();
     let port = port.parse().unwrap();
     let body = Bytes::from(vec![b'x'; bytes.parse().unwrap()]);
     let until = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap());
@@ -30,7 +26,7 @@ pub async fn run(arguments: &[&str]) {
     for _ in 0..connections.parse().unwrap() {
         let (tls, body, count) = (tls.clone(), body.clone(), count.clone());
         tasks.spawn(async move {
-            let mut sender = connect(&tls, port).await;
+            let mut sender = connect(&tls, local(port)).await;
             while Instant::now() < until {
                 let request = hyper::Request::post("/users")
                     .header("host", format!("localhost:{port}"))
@@ -50,14 +46,4 @@ pub async fn run(arguments: &[&str]) {
     }
     tasks.join_all().await;
     println!("{}", count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64());
-}
-
-/// One keep-alive connection over TLS.
-pub async fn connect(tls: &TlsConnector, port: u16) -> SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let stream = tls.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
 }

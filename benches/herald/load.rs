@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-use super::bare::connect;
-use super::certificates::Files;
 use super::figures::quantile;
 use super::sink::now_micros;
+use super::support::certificates::Files;
+use super::support::{connect, local};
 
 /// What a producer has done.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub async fn run(arguments: &[&str]) {
         panic!("six arguments")
     };
     let directory = Path::new(directory);
-    let tls = TlsConnector::from(Files::in_directory(directory).client());
+    let tls = Files::in_directory(directory).client();
     let shared = Arc::new(Shared {
         port: port.parse().unwrap(),
         namespace: (*namespace).to_owned(),
@@ -93,8 +93,8 @@ pub async fn run(arguments: &[&str]) {
     println!("{}", serde_json::to_string(&posted).unwrap());
 }
 
-async fn closed(shared: Arc<Shared>, tls: TlsConnector, count: u64) -> Vec<f64> {
-    let mut sender = connect(&tls, shared.port).await;
+async fn closed(shared: Arc<Shared>, tls: Arc<ClientConfig>, count: u64) -> Vec<f64> {
+    let mut sender = connect(&tls, local(shared.port)).await;
     let mut millis = Vec::new();
     loop {
         let first = shared.next.fetch_add(shared.batch, Ordering::Relaxed);
@@ -107,12 +107,12 @@ async fn closed(shared: Arc<Shared>, tls: TlsConnector, count: u64) -> Vec<f64> 
 
 async fn open(
     shared: Arc<Shared>,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
     mut at: Instant,
     pause: Duration,
     until: Instant,
 ) -> Vec<f64> {
-    let mut sender = connect(&tls, shared.port).await;
+    let mut sender = connect(&tls, local(shared.port)).await;
     let mut millis = Vec::new();
     while at < until {
         tokio::time::sleep_until(at.into()).await;

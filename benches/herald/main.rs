@@ -23,7 +23,6 @@
 )]
 
 mod bare;
-mod certificates;
 mod cluster;
 mod disk;
 mod figures;
@@ -32,6 +31,8 @@ mod process;
 mod scale;
 mod server;
 mod sink;
+#[path = "../support/mod.rs"]
+mod support;
 mod throughput;
 
 use figures::Table;

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::certificates::Files;
 use super::cluster::{AUDIENCE, Cluster};
 use super::load::Posted;
 use super::process::Process;
 use super::sink::Seen;
+use super::support::certificates::Files;
 
 /// Certificates, a namespace, and a sink.
 pub struct Bench {

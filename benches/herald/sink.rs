@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::certificates::Files;
+use super::support::certificates::Files;
 
 /// What a sink has seen.
 #[derive(Debug, Default, Serialize, Deserialize)]
