@@ -1,7 +1,7 @@
 //! What the benchmark writes into the API server.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -125,7 +125,10 @@ impl Cluster {
     /// Waits until every webhook has a condition of this type and status.
     pub async fn all_have(&self, condition: &str, status: &str) {
         loop {
+            let begun = Instant::now();
             let list = self.api().list(&ListParams::default()).await.unwrap();
+            // A list of ten thousand costs the API server much.
+            let pause = Duration::from_millis(200).max(4 * begun.elapsed());
             let has = |webhook: &Webhook| {
                 let conditions = webhook.status.iter().flat_map(|status| &status.conditions);
                 conditions.into_iter().any(|c| c.type_ == condition && c.status == status)
@@ -133,7 +136,7 @@ impl Cluster {
             if list.items.iter().all(has) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -41,13 +41,13 @@ pub async fn accept(bench: &Bench, table: &mut Table) {
 
 /// A backlog that another process stored, to one healthy endpoint.
 pub async fn drain(bench: &Bench, table: &mut Table) {
-    let window = Duration::from_secs(12);
+    let window = Duration::from_secs(10);
     let herald = Herald::start(bench, "drain");
     bench.cluster.webhooks("drain", 1, CONNECTIONS, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
     bench.cluster.secret(false).await;
     bench.cluster.all_have("Delivering", "False").await;
-    bench.post(&herald, 16, 100, &["closed", "2000000"]);
+    bench.post(&herald, 16, 100, &["closed", "3000000"]);
     herald.stop();
 
     let herald = Herald::start(bench, "drain");

@@ -10,7 +10,7 @@ use super::order;
 use super::record::Ticket;
 use super::store::StoreError;
 use super::writer::{Commit, Writer};
-use crate::model::WebhookUid;
+use crate::model::{Timestamp, WebhookUid};
 
 /// Records that one commit removes.
 const PIECE: usize = 1000;
@@ -21,7 +21,16 @@ pub struct Drop {
     cell: Arc<Cell>,
     /// What is appended later is not dropped.
     bound: u64,
+    from: From,
     answer: Option<oneshot::Sender<()>>,
+}
+
+/// Where the next piece begins: reading again over what the last ones have
+/// removed would make a long queue take its square of time.
+struct From {
+    ready: u64,
+    order: [u8; 32],
+    dead: [u8; 32],
 }
 
 impl Writer {
@@ -38,7 +47,12 @@ impl Writer {
             inner.dropped = inner.epoch;
         }
         cell.changed.notify_one();
-        self.drops.push(Drop { cell, bound: self.next_seq, answer: Some(answer) });
+        let from = From {
+            ready: cell.lock().low,
+            order: keys::order(webhook, 0, 0),
+            dead: keys::timed(webhook, Timestamp::from_millis(0), 0),
+        };
+        self.drops.push(Drop { cell, bound: self.next_seq, from, answer: Some(answer) });
     }
 
     /// Drops one piece, if there is something to drop.
@@ -48,7 +62,7 @@ impl Writer {
         };
         // What else is in this commit may be what is dropped here.
         self.write(commit)?;
-        if self.drop_piece(commit, &drop)? {
+        if self.drop_piece(commit, &mut drop)? {
             self.drops.push(drop);
             return Ok(());
         }
@@ -72,13 +86,17 @@ impl Writer {
     }
 
     /// Removes at most [`PIECE`] records; whether there were any.
-    fn drop_piece(&mut self, commit: &mut Commit, drop: &Drop) -> Result<bool, StoreError> {
-        let cell = &drop.cell;
+    fn drop_piece(&mut self, commit: &mut Commit, gone: &mut Drop) -> Result<bool, StoreError> {
+        let cell = &gone.cell;
         let webhook = cell.webhook;
         let mut ended = Vec::new();
-        for guard in self.store.ready.range(keys::ready(webhook, 0)..keys::ready(webhook, drop.bound)) {
+        let from = &mut gone.from;
+        let bound = gone.bound.max(from.ready);
+        for guard in self.store.ready.range(keys::ready(webhook, from.ready)..keys::ready(webhook, bound)) {
             let (key, value) = guard.into_inner()?;
-            ended.push((keys::last(&key)?, Ticket::decode(&value)?));
+            let seq = keys::last(&key)?;
+            from.ready = seq + 1;
+            ended.push((seq, Ticket::decode(&value)?));
             commit.batch.remove_once(&self.store.ready, key);
             if ended.len() == PIECE {
                 break;
@@ -86,10 +104,12 @@ impl Writer {
         }
         if ended.is_empty() {
             // Everything in `retry` has an entry in `order`.
-            for guard in self.store.order.prefix(webhook.as_bytes()).take(PIECE) {
+            let last = keys::order(webhook, u64::MAX, u64::MAX);
+            for guard in self.store.order.range(from.order..=last) {
                 let (key, value) = guard.into_inner()?;
                 let (seq, (at, ticket)) = (keys::last(&key)?, order::decode(&value)?);
-                if seq >= drop.bound {
+                from.order = keys::order(webhook, keys::middle(&key)?, seq);
+                if seq >= gone.bound {
                     continue;
                 }
                 ended.push((seq, ticket));
@@ -101,6 +121,10 @@ impl Writer {
                         commit.batch.remove(&self.store.retry, keys::timed(webhook, at, seq));
                     }
                     None => inner.parked = inner.parked.saturating_sub(1),
+                }
+                drop(inner);
+                if ended.len() == PIECE {
+                    break;
                 }
             }
             commit.order_dirty = true;
@@ -116,8 +140,11 @@ impl Writer {
             return Ok(true);
         }
         let mut letters = 0;
-        for guard in self.store.dead.prefix(webhook.as_bytes()).take(PIECE) {
-            commit.batch.remove(&self.store.dead, guard.key()?);
+        let last = keys::timed(webhook, Timestamp::from_millis(u64::MAX), u64::MAX);
+        for guard in self.store.dead.range(from.dead..=last).take(PIECE) {
+            let key = guard.key()?;
+            from.dead = keys::timed(webhook, Timestamp::from_millis(keys::middle(&key)?), keys::last(&key)?);
+            commit.batch.remove(&self.store.dead, key);
             letters += 1;
         }
         Ok(letters > 0)

@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(2);
 const ENOUGH: usize = 512;
 
 /// How long what is urgent waits for as much company as it had the last time.
-const GATHER: Duration = Duration::from_micros(500);
+const GATHER: Duration = Duration::from_micros(250);
 
 /// Urgent operations that came together from which on it is worth the wait.
 const COMPANY: usize = 4;

@@ -100,7 +100,7 @@ impl Config {
             retention: Duration::from_hours(72),
             window: Window { age: Duration::from_hours(24), ids: 1_000_000 },
             read_ahead_bytes: 16 << 20,
-            recent_bytes: 2 << 20,
+            recent_bytes: 4 << 20,
             cache_bytes: 4 << 20,
         }
     }

@@ -83,7 +83,7 @@ const MIB: u64 = 1024 * KIB;
 
 /// Bytes that may wait in memory to be flushed, as the library counts them: a
 /// third of what they take. More than all keyspaces together keep before they flush.
-const MOST_BUFFERED: u64 = 12 * MIB;
+const MOST_BUFFERED: u64 = 14 * MIB;
 
 /// How often it is asked whether so much was flushed that writing may go on.
 const STALL: Duration = Duration::from_micros(500);
@@ -119,7 +119,7 @@ impl Store {
             })
         };
         Ok(Self {
-            events: keyspace("events", 3 * MIB)?,
+            events: keyspace("events", 4 * MIB)?,
             shares: keyspace("shares", 256 * KIB)?,
             ready: keyspace("ready", MIB)?,
             retry: keyspace("retry", 256 * KIB)?,
