@@ -34,8 +34,16 @@ pub(super) struct Failed {
     pub(super) retry_after: Option<Duration>,
 }
 
-/// The word for a delivery that died of a 410.
-pub(super) const GONE: &str = "Gone";
+impl Verdict {
+    /// Why the attempt failed, in a word and a sentence; `None` if it did not.
+    pub(super) fn failure(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Delivered => None,
+            Self::Gone => Some(("Gone", "the endpoint answered 410 Gone")),
+            Self::Failed(failed) => Some((failed.reason.as_str(), &failed.message)),
+        }
+    }
+}
 
 /// Reads an attempt's end, at `now`.
 pub(super) fn judge(end: &Result<Answer, ExchangeError>, now: Timestamp) -> Verdict {
@@ -55,25 +63,20 @@ pub(super) fn judge(end: &Result<Answer, ExchangeError>, now: Timestamp) -> Verd
 
 /// What the journal is told of a delivery that has failed `failures` times before.
 pub(super) fn next(verdict: &Verdict, failures: u16, policy: &DeliveryPolicy, jitter: Jitter) -> Outcome {
-    match verdict {
-        Verdict::Delivered => Outcome::Done,
-        Verdict::Gone => Outcome::Dead(DeathNote {
-            reason: GONE.to_owned(),
-            message: "the endpoint answered 410 Gone".to_owned(),
-        }),
-        Verdict::Failed(failed) => {
-            let failures = failures.saturating_add(1);
-            if failures >= policy.max_attempts.get() {
-                return Outcome::Dead(DeathNote {
-                    reason: failed.reason.as_str().to_owned(),
-                    message: last_words(failures, policy.max_attempts, &failed.message),
-                });
-            }
-            let own = policy.backoff.delay(failures.into(), jitter);
-            let asked = failed.retry_after.unwrap_or_default();
-            Outcome::Retry { after: own.max(asked.min(policy.backoff.max)) }
-        }
+    let Some((reason, message)) = verdict.failure() else {
+        return Outcome::Done;
+    };
+    let dead = |message| Outcome::Dead(DeathNote { reason: reason.to_owned(), message });
+    let Verdict::Failed(failed) = verdict else {
+        return dead(message.to_owned());
+    };
+    let failures = failures.saturating_add(1);
+    if failures >= policy.max_attempts.get() {
+        return dead(last_words(failures, policy.max_attempts, message));
     }
+    let own = policy.backoff.delay(failures.into(), jitter);
+    let asked = failed.retry_after.unwrap_or_default();
+    Outcome::Retry { after: own.max(asked.min(policy.backoff.max)) }
 }
 
 fn last_words(failures: u16, most: NonZeroU16, message: &str) -> String {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::work::{Counts, Terms, Work};
 use super::{End, Lane, runner};
@@ -102,9 +102,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 () = self.work.decide.notified() => {}
                 () = wait.over(&self.lane.shared.permits) => {}
                 Some(ended) = self.runners.join_next(), if !self.runners.is_empty() => {
-                    if let Err(error) = ended {
-                        // Its lease went back to the journal.
-                        tracing::error!(webhook = %self.lane.uid, %error, "an attempt's task failed");
+                    if !self.ended_well(ended) {
                         return End::Lost;
                     }
                 }
@@ -206,13 +204,20 @@ impl<'a, J: Journal> Delivering<'a, J> {
         self.lane.view.mark_changed();
     }
 
+    /// Whether a runner ended because it was let go. If not, its lease went back to the journal.
+    fn ended_well(&self, ended: Result<(), JoinError>) -> bool {
+        ended
+            .inspect_err(
+                |error| tracing::error!(webhook = %self.lane.uid, %error, "an attempt's task failed"),
+            )
+            .is_ok()
+    }
+
     /// Lets what runs end; gives back what has not begun.
     pub(super) async fn drain(&mut self, journal: &mut J::Lane) {
         self.work.close();
         while let Some(ended) = self.runners.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(webhook = %self.lane.uid, %error, "an attempt's task failed");
-            }
+            self.ended_well(ended);
         }
         if let Some(known) = self.work.take_gone() {
             self.mark_gone(journal, &known).await;

@@ -20,9 +20,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::work::{Job, LeaseOf, Terms, Work};
 use crate::dispatch::request::Sender;
 use crate::dispatch::stats::LastFailure;
-use crate::dispatch::verdict::{self, GONE, Verdict};
+use crate::dispatch::verdict::{self, Verdict};
 use crate::journal::{Journal, Lease as _, Outcome, Settled};
-use crate::model::{Jitter, Timestamp};
+use crate::model::Jitter;
 
 /// Runs until the lane lets it go.
 pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
@@ -100,30 +100,23 @@ impl<J: Journal> Runner<'_, J> {
             self.work.gone(known.clone());
         }
         let outcome = verdict::next(&verdict, lease.delivery().failures, policy, Jitter::draw());
-        let reason = match verdict {
-            Verdict::Delivered => {
-                metrics.delivered.inc();
-                let latency = now.since(lease.delivery().accepted_at);
-                metrics.latency_seconds.observe(latency.as_secs_f64());
-                self.work.stats.success(now);
-                ""
-            }
-            Verdict::Gone => self.failed(now, GONE, "the endpoint answered 410 Gone".to_owned()),
-            Verdict::Failed(failed) => self.failed(now, failed.reason.as_str(), failed.message),
-        };
-        let consequence = match &outcome {
-            Outcome::Done | Outcome::Release => Consequence::None,
-            Outcome::Retry { .. } => Consequence::Retry,
-            Outcome::Dead(note) => Consequence::Death(reason, note.message.clone()),
+        let failure = verdict.failure();
+        if let Some((reason, message)) = failure {
+            metrics.failed(reason);
+            self.work.stats.failure(LastFailure { at: now, reason, message: message.to_owned() });
+        } else {
+            metrics.delivered.inc();
+            let latency = now.since(lease.delivery().accepted_at);
+            metrics.latency_seconds.observe(latency.as_secs_f64());
+            self.work.stats.success(now);
+        }
+        let consequence = match (&outcome, failure) {
+            (Outcome::Dead(note), Some((reason, _))) => Consequence::Death(reason, note.message.clone()),
+            (Outcome::Retry { .. }, _) => Consequence::Retry,
+            (Outcome::Done | Outcome::Release | Outcome::Dead(_), _) => Consequence::None,
         };
         let settled = lease.settle(outcome).await;
         self.settled(settled, consequence);
-    }
-
-    fn failed(&self, at: Timestamp, reason: &'static str, message: String) -> &'static str {
-        self.work.shared.metrics.failed(reason);
-        self.work.stats.failure(LastFailure { at, reason, message });
-        reason
     }
 
     fn settled(&self, settled: Settled, consequence: Consequence) {

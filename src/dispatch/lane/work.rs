@@ -52,7 +52,6 @@ pub(super) struct Job<J: Journal> {
 }
 
 /// How attempts are made, as the lane has decided it last.
-#[derive(Clone)]
 pub(super) struct Terms {
     pub(super) known: Arc<Known>,
     pub(super) channel: Channel,
@@ -123,12 +122,11 @@ impl<J: Journal> Work<J> {
         let mut queue = self.lock();
         queue.busy -= 1;
         let decide = !queue.ready.is_empty() || queue.gone.is_some();
-        let mut job = None;
-        if may_wait && !queue.closed {
+        let job = (may_wait && !queue.closed).then(|| {
             let (sender, receiver) = oneshot::channel();
             queue.idle.push(sender);
-            job = Some(receiver);
-        }
+            receiver
+        });
         drop(queue);
         if decide {
             self.decide.notify_one();
