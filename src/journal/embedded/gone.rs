@@ -40,15 +40,16 @@ impl Writer {
             let _ = answer.send(());
             return;
         };
-        {
+        let low = {
             let mut inner = cell.lock();
             inner.revoke();
             inner.dropping = true;
             inner.dropped = inner.epoch;
-        }
+            inner.low
+        };
         cell.changed.notify_one();
         let from = From {
-            ready: cell.lock().low,
+            ready: low,
             order: keys::order(webhook, 0, 0),
             dead: keys::timed(webhook, Timestamp::from_millis(0), 0),
         };
