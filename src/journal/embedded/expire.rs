@@ -71,7 +71,7 @@ impl Writer {
                 Some(holder) if holder.filling => return Ok(()),
                 Some(holder) => {
                     // Nobody reads ahead while this does.
-                    holder.filling = true;
+                    holder.begin_fill();
                     while holder.window.front().is_some_and(|first| first.ticket.accepted_at < cutoff) {
                         let Some(queued) = holder.window.pop_front() else { break };
                         holder.window_bytes -= u64::from(queued.ticket.size);
@@ -90,10 +90,8 @@ impl Writer {
         {
             let mut inner = cell.lock();
             if let Some(holder) = inner.holder(epoch) {
-                holder.filling = false;
-                holder.caught_up &= !holder.missed;
-                holder.missed = false;
                 holder.cursor = holder.cursor.max(end);
+                holder.end_fill(holder.caught_up, self.core.read_ahead());
                 for (seq, place, _) in &old.queued {
                     holder.settle(*seq, *place);
                     if let Place::Retry(at) = place {

@@ -6,9 +6,9 @@
 //!                                          └─> park (per-user order), expire
 //! ```
 //!
-//! The lane is not locked while the disk is read. What is added meanwhile is
-//! noticed by [`Holder::missed`] and by the count of changes of the retries;
-//! then the next fill reads again.
+//! The lane is not locked while the disk is read. What is offered meanwhile
+//! the holder keeps, to follow what is read here; what comes to the retries is
+//! noticed by the count of their changes, and the next fill reads them again.
 
 use std::sync::Arc;
 
@@ -99,9 +99,7 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
             }
         }
     }
-    holder.caught_up = ended && !holder.missed;
-    holder.missed = false;
-    holder.filling = false;
+    holder.end_fill(ended, core.read_ahead());
     drop(inner);
     for (seq, place, ticket) in unreadable {
         tracing::error!(webhook = %cell.webhook, seq, "the record of an event cannot be read");
@@ -120,8 +118,7 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
 }
 
 fn plan(holder: &mut Holder) -> Plan {
-    holder.filling = true;
-    holder.missed = false;
+    holder.begin_fill();
     Plan {
         cursor: holder.cursor,
         wants_ready: !holder.caught_up,

@@ -64,8 +64,11 @@ pub struct Holder {
     pub caught_up: bool,
     /// Somebody reads.
     pub filling: bool,
-    /// While somebody read, something was added.
-    pub missed: bool,
+    /// What was offered while somebody read: it follows what they find.
+    late: Vec<Queued>,
+    late_bytes: u64,
+    /// More was offered than is kept: it will be read.
+    missed: bool,
     /// Read ahead, by number.
     pub window: VecDeque<Queued>,
     /// Of its records.
@@ -103,6 +106,8 @@ impl Holder {
             cursor: low,
             caught_up: false,
             filling: false,
+            late: Vec::new(),
+            late_bytes: 0,
             missed: false,
             window: VecDeque::new(),
             window_bytes: 0,
@@ -201,30 +206,111 @@ impl Holder {
         self.window.push_back(queued);
     }
 
-    /// Offers a delivery that just became durable. Whether it was taken: else
-    /// it will be read from the disk, or must not be leased yet.
-    pub fn offer(&mut self, queued: Queued, budget: u64) -> bool {
+    /// Somebody begins to read the queue from the cursor on. What is offered
+    /// from now on may be more than they see.
+    pub fn begin_fill(&mut self) {
+        self.filling = true;
+        self.late.clear();
+        self.late_bytes = 0;
+        self.missed = false;
+    }
+
+    /// They have read; `ended` if up to what was durable when they began.
+    pub fn end_fill(&mut self, ended: bool, budget: u64) {
+        self.filling = false;
+        self.caught_up = ended && !self.missed;
+        for queued in std::mem::take(&mut self.late) {
+            self.offer(queued, budget);
+        }
+    }
+
+    /// Offers a delivery that just became durable. What is not taken now is
+    /// read from the disk later.
+    pub fn offer(&mut self, queued: Queued, budget: u64) {
         if self.filling {
-            self.missed = true;
-            return false;
+            self.missed |= self.late.len() == WINDOW || self.late_bytes >= budget;
+            if self.missed {
+                self.late.clear();
+            } else {
+                self.late_bytes += u64::from(queued.ticket.size);
+                self.late.push(queued);
+            }
+            return;
         }
         if !self.caught_up || queued.seq < self.cursor {
-            return false;
+            return;
         }
         let room = self.window.len() < WINDOW && self.window_bytes < budget;
         if !room || self.verdict(queued.ticket.user, queued.seq) != Verdict::Free {
             self.caught_up = false;
-            return false;
+            return;
         }
         self.begin(queued.ticket.user, queued.seq);
         self.push(queued);
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn queued(seq: u64) -> Queued {
+        let at = Timestamp::from_millis(1);
+        let ticket = Ticket { accepted_at: at, user: seq, size: 100, shared: false, failures: 0 };
+        let event = Event {
+            namespace: String::new(),
+            id: String::new(),
+            source: String::new(),
+            event_type: crate::model::EventType::UserCreated,
+            subject: String::new(),
+            time: at,
+            data: bytes::Bytes::new(),
+        };
+        Queued { seq, place: Place::Ready, ticket, event: Arc::new(event) }
+    }
+
+    fn numbers(holder: &Holder) -> Vec<u64> {
+        holder.window.iter().map(|queued| queued.seq).collect()
+    }
+
+    #[test]
+    fn what_is_offered_while_somebody_reads_follows_what_they_read_and_the_lane_is_up_to_date() {
+        let mut holder = Holder::new(Ordering::None, 1, Retries::new(false), Users::default());
+        holder.begin_fill();
+        // The reader sees 1 to 3, and is offered 3 as well.
+        for seq in [3, 4, 6] {
+            holder.offer(queued(seq), 1000);
+        }
+        for seq in [1, 2, 3] {
+            holder.push(queued(seq));
+        }
+        holder.end_fill(true, 1000);
+        assert_eq!(numbers(&holder), [1, 2, 3, 4, 6]);
+        assert!(holder.caught_up);
+        holder.offer(queued(7), 1000);
+        assert_eq!(numbers(&holder), [1, 2, 3, 4, 6, 7]);
+    }
+
+    #[test]
+    fn what_is_offered_to_a_reader_who_leaves_some_or_beyond_the_bounds_is_read_later() {
+        let new = || Holder::new(Ordering::None, 1, Retries::new(false), Users::default());
+        let mut behind = new();
+        behind.begin_fill();
+        behind.offer(queued(9), 1000);
+        behind.push(queued(1));
+        behind.end_fill(false, 1000);
+        assert_eq!((numbers(&behind), behind.caught_up), (vec![1], false));
+        for (offers, budget) in [(WINDOW as u64 + 1, u64::MAX), (11, 1000)] {
+            let mut flooded = new();
+            flooded.begin_fill();
+            for seq in 1..=offers {
+                flooded.offer(queued(seq), budget);
+            }
+            flooded.end_fill(true, budget);
+            assert_eq!((numbers(&flooded), flooded.caught_up), (Vec::new(), false), "{offers}");
+            assert!(flooded.late.is_empty());
+        }
+    }
 
     #[test]
     fn reading_stops_while_too_much_is_unwritten_and_the_writer_says_when_it_goes_on() {
