@@ -230,6 +230,10 @@ impl Journal for Nowhere {
         Ok(Depth::default())
     }
 
+    async fn oldest(&self, _: WebhookUid) -> Result<Option<Timestamp>, Unavailable> {
+        Ok(None)
+    }
+
     async fn dead_letters(
         &self,
         _: WebhookUid,

@@ -18,6 +18,8 @@ use crate::subscriptions::{Known, View};
 
 /// Between two writes: twenty a second for the whole process.
 const PACE: Duration = Duration::from_millis(50);
+/// A webhook that has news all the time is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long after a write that failed the next is tried.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 /// How long a write may take.
@@ -30,12 +32,17 @@ struct Agenda {
     later: BTreeSet<(Instant, WebhookUid)>,
     /// When each webhook's progress was written last.
     written: HashMap<WebhookUid, Instant>,
+    /// When each webhook was looked at last.
+    looked: HashMap<WebhookUid, Instant>,
     queued: HashSet<WebhookUid>,
 }
 
 impl Agenda {
-    fn soon(&mut self, uid: WebhookUid) {
-        if self.queued.insert(uid) {
+    fn soon(&mut self, uid: WebhookUid, now: Instant) {
+        let due = self.looked.get(&uid).map(|looked| *looked + LOOK_EVERY).filter(|due| *due > now);
+        if let Some(due) = due {
+            self.later.insert((due, uid));
+        } else if self.queued.insert(uid) {
             self.now.push_back(uid);
         }
     }
@@ -51,6 +58,11 @@ impl Agenda {
         self.later.pop_first().map(|(_, uid)| uid)
     }
 
+    fn forget(&mut self, uid: WebhookUid) {
+        self.written.remove(&uid);
+        self.looked.remove(&uid);
+    }
+
     /// The moment before which this webhook's progress may not be written; `None` if it may be now.
     fn progress_due(&self, uid: WebhookUid, now: Instant) -> Option<Instant> {
         let due = *self.written.get(&uid)? + PROGRESS_EVERY;
@@ -62,14 +74,14 @@ impl Agenda {
 pub(super) async fn run<J: Journal>(shared: Arc<Shared<J>>, shutdown: CancellationToken) {
     let mut agenda = Agenda::default();
     let mut changes = shared.subscriptions.changes();
-    shared.subscriptions.all().into_iter().for_each(|uid| agenda.soon(uid));
+    shared.subscriptions.all().into_iter().for_each(|uid| agenda.soon(uid, Instant::now()));
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let due = agenda.later.first().map(|(due, _)| *due);
         tokio::select! {
-            webhooks = changes.next() => webhooks.into_iter().for_each(|uid| agenda.soon(uid)),
-            news = shared.board.news() => news.into_iter().for_each(|uid| agenda.soon(uid)),
+            webhooks = changes.next() => webhooks.into_iter().for_each(|uid| agenda.soon(uid, Instant::now())),
+            news = shared.board.news() => news.into_iter().for_each(|uid| agenda.soon(uid, Instant::now())),
             () = sleep_until(due), if agenda.now.is_empty() => {}
             () = shutdown.cancelled() => return,
             () = std::future::ready(()), if !agenda.now.is_empty() => {}
@@ -89,9 +101,10 @@ pub(super) async fn run<J: Journal>(shared: Arc<Shared<J>>, shutdown: Cancellati
 /// Writes one webhook's report if it is worth it; `true` if it wrote.
 async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookUid) -> bool {
     let View::Known(known) = shared.subscriptions.view(uid) else {
-        agenda.written.remove(&uid);
+        agenda.forget(uid);
         return false;
     };
+    agenda.looked.insert(uid, Instant::now());
     let snapshot = shared.board.snapshot(uid);
     let Ok(depth) = shared.journal.depth(uid).await else {
         return false;
@@ -149,5 +162,28 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: WebhookUid = WebhookUid::from_bytes([1; 16]);
+
+    #[test]
+    fn the_first_news_of_a_webhook_is_looked_at_at_once_and_what_follows_a_little_later() {
+        let (mut agenda, start) = (Agenda::default(), Instant::now());
+        agenda.soon(UID, start);
+        assert_eq!(agenda.next(start), Some(UID));
+        agenda.looked.insert(UID, start);
+        for millis in [1, 2, 50] {
+            agenda.soon(UID, start + Duration::from_millis(millis));
+        }
+        assert_eq!(agenda.next(start + Duration::from_millis(99)), None);
+        assert_eq!(agenda.next(start + LOOK_EVERY), Some(UID));
+        assert_eq!(agenda.next(start + LOOK_EVERY), None, "the news were one look");
+        agenda.soon(UID, start + LOOK_EVERY);
+        assert_eq!(agenda.next(start + LOOK_EVERY), Some(UID));
     }
 }

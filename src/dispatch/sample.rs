@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::metrics::{MOST_WEBHOOKS, WebhookLabel};
-use crate::journal::{Depth, Journal};
+use crate::journal::Journal;
 use crate::model::WebhookUid;
 use crate::subscriptions::View;
 
@@ -15,7 +15,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn take<J: Journal>(shared: &Shared<J>, lanes: impl Iterator<Item = WebhookUid> + Send) {
     let metrics = &shared.metrics;
     metrics.view_age_seconds.set(seconds(shared.freshness.age()));
-    let mut depths = Vec::new();
+    let mut queues = Vec::new();
     for uid in lanes {
         let View::Known(known) = shared.subscriptions.view(uid) else {
             continue;
@@ -30,22 +30,21 @@ pub(super) async fn take<J: Journal>(shared: &Shared<J>, lanes: impl Iterator<It
         if depth.pending > 0 {
             let object = &known.object;
             let label = WebhookLabel { namespace: object.namespace.clone(), webhook: object.name.clone() };
-            depths.push((depth, label));
+            queues.push((depth.pending, uid, label));
         }
     }
-    depths.sort_unstable_by_key(|(depth, _)| std::cmp::Reverse(depth.pending));
-    depths.truncate(MOST_WEBHOOKS);
-    show(shared, depths);
-}
-
-fn show<J: Journal>(shared: &Shared<J>, depths: Vec<(Depth, WebhookLabel)>) {
-    let metrics = &shared.metrics;
+    queues.sort_unstable_by_key(|(pending, ..)| std::cmp::Reverse(*pending));
+    queues.truncate(MOST_WEBHOOKS);
+    let mut shown = Vec::with_capacity(queues.len());
+    for (pending, uid, label) in queues {
+        let oldest = shared.journal.oldest(uid).await.unwrap_or_default();
+        let age = oldest.map_or(Duration::ZERO, |oldest| shared.journal.now().since(oldest));
+        shown.push((pending, age, label));
+    }
     metrics.queue_depth.clear();
     metrics.queue_age_seconds.clear();
-    let now = shared.journal.now();
-    for (depth, label) in depths {
-        let age = depth.oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
-        metrics.queue_depth.get_or_create(&label).set(i64::try_from(depth.pending).unwrap_or(i64::MAX));
+    for (pending, age, label) in shown {
+        metrics.queue_depth.get_or_create(&label).set(i64::try_from(pending).unwrap_or(i64::MAX));
         metrics.queue_age_seconds.get_or_create(&label).set(seconds(age));
     }
 }

@@ -98,6 +98,10 @@ impl<J: Journal> Journal for Chaos<J> {
         self.inner.depth(webhook).await
     }
 
+    async fn oldest(&self, webhook: WebhookUid) -> Result<Option<Timestamp>, Unavailable> {
+        self.inner.oldest(webhook).await
+    }
+
     async fn dead_letters(
         &self,
         webhook: WebhookUid,

@@ -75,7 +75,7 @@ pub trait Journal: Clone + Send + Sync + 'static {
     type Lane: Lane;
 
     /// The time on the journal's clock: what [`Delivery::accepted_at`] and
-    /// [`Depth::oldest`] are compared with. After a downtime it is behind the time of day.
+    /// [`Self::oldest`] are compared with. After a downtime it is behind the time of day.
     fn now(&self) -> Timestamp;
 
     /// Stores a batch whole or not at all, and answers for each item in order.
@@ -99,8 +99,14 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// Drops whatever is queued for a webhook that is confirmed gone.
     fn drop_webhook(&self, webhook: WebhookUid) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// What is queued for a webhook.
+    /// How much is queued for a webhook. Cheap: it is asked for often.
     fn depth(&self, webhook: WebhookUid) -> impl Future<Output = Result<Depth, Unavailable>> + Send;
+
+    /// When about the oldest delivery of a webhook that has not ended was accepted.
+    fn oldest(
+        &self,
+        webhook: WebhookUid,
+    ) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
 
     /// The dead letters of a webhook, oldest first, from after `cursor`.
     fn dead_letters(
@@ -224,8 +230,6 @@ pub struct DeadLetter {
 pub struct Depth {
     /// Deliveries that have not ended.
     pub pending: u64,
-    /// When the oldest of them was accepted.
-    pub oldest: Option<Timestamp>,
     /// Deliveries that were given up and are kept.
     pub dead: u64,
 }

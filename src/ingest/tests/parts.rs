@@ -93,6 +93,10 @@ impl Journal for ScriptedJournal {
         Ok(Depth::default())
     }
 
+    async fn oldest(&self, _: WebhookUid) -> Result<Option<Timestamp>, Away> {
+        Ok(None)
+    }
+
     async fn dead_letters(
         &self,
         _: WebhookUid,

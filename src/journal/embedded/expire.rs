@@ -103,7 +103,7 @@ impl Writer {
                 inner.oldest = old.oldest;
             }
         }
-        self.core.metrics.expired.inc_by((old.queued.len() + old.parked.len()) as u64);
+        let expired = (old.queued.len() + old.parked.len()) as u64;
         for (seq, ticket) in old.parked {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
@@ -119,6 +119,7 @@ impl Writer {
             }
             self.end(commit, Arc::clone(cell), epoch, queued, waits)?;
         }
+        self.core.metrics.expired.inc_by(expired);
         cell.changed.notify_one();
         Ok(())
     }

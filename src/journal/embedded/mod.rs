@@ -220,18 +220,17 @@ impl Journal for Embedded {
     }
 
     async fn depth(&self, webhook: WebhookUid) -> Result<Depth, Unavailable> {
-        let Some(cell) = self.0.core.lanes.get(webhook) else {
-            return self.0.core.store().map(|_| Depth::default()).ok_or_else(|| self.0.core.unavailable());
-        };
-        let (pending, dead, low) = {
+        let core = &self.0.core;
+        core.store().ok_or_else(|| core.unavailable())?;
+        Ok(core.lanes.get(webhook).map_or(Depth::default(), |cell| {
             let inner = cell.lock();
-            (inner.pending, inner.dead, inner.low)
-        };
-        if pending == 0 {
-            return Ok(Depth { pending, oldest: None, dead });
-        }
-        let oldest = self.read(move |_, store| oldest(store, webhook, low)).await?;
-        Ok(Depth { pending, oldest, dead })
+            Depth { pending: inner.pending, dead: inner.dead }
+        }))
+    }
+
+    async fn oldest(&self, webhook: WebhookUid) -> Result<Option<Timestamp>, Unavailable> {
+        let low = self.0.core.lanes.get(webhook).map_or(0, |cell| cell.lock().low);
+        self.read(move |_, store| oldest(store, webhook, low)).await
     }
 
     async fn dead_letters(
@@ -253,8 +252,7 @@ impl Journal for Embedded {
 /// Retries that are looked at for the age of the oldest delivery.
 const OLDEST_LOOK: usize = 1000;
 
-/// When about the oldest delivery was accepted: exact but where a webhook has
-/// more than [`OLDEST_LOOK`] retries.
+/// Exact but where a webhook has more than [`OLDEST_LOOK`] retries.
 fn oldest(store: &Store, webhook: WebhookUid, low: u64) -> Result<Option<Timestamp>, StoreError> {
     let mut oldest: Option<Timestamp> = None;
     let ready = store.ready.range(keys::ready(webhook, low)..=keys::ready(webhook, u64::MAX)).take(1);

@@ -35,23 +35,24 @@ impl Writer {
             // Before, so that all of this outcome is in one commit.
             self.flush_order(commit)?;
         }
-        match end {
+        let counted = match end {
             End::Retry(at) => {
                 self.retry(commit, cell, epoch, (seq, place, ticket), at);
                 return Ok(());
             }
             End::Dead(event, note) => {
                 self.bury(commit, &cell, seq, &ticket, event, note);
+                None
             }
-            End::Done => {}
-            End::Expired => {
-                self.core.metrics.expired.inc();
-            }
-            End::Unreadable => {
-                self.core.metrics.unreadable.inc();
-            }
+            End::Done => None,
+            End::Expired => Some(self.core.metrics.expired.clone()),
+            End::Unreadable => Some(self.core.metrics.unreadable.clone()),
+        };
+        self.end(commit, cell, epoch, (seq, place, ticket), unblocks)?;
+        if let Some(counter) = counted {
+            counter.inc();
         }
-        self.end(commit, cell, epoch, (seq, place, ticket), unblocks)
+        Ok(())
     }
 
     /// Removes a delivery that has ended, and its event with the last one.

@@ -13,8 +13,9 @@ use std::time::Duration;
 #[tokio::test]
 async fn what_is_pending_to_be_retried_or_dead_is_there_after_a_restart() {
     let bench = Bench::new();
-    {
+    let accepted_at = {
         let journal = bench.open();
+        let accepted_at = journal.now();
         let batch = ["done", "retry", "dead", "leased", "pending"].map(|id| append(id, &[1, 2])).to_vec();
         assert_eq!(soon(journal.append(batch)).await, vec![Appended::Stored; 5]);
         let mut lane = claim(&journal, 1).await;
@@ -30,9 +31,17 @@ async fn what_is_pending_to_be_retried_or_dead_is_there_after_a_restart() {
             assert_eq!(soon(lease.settle(outcome)).await, Settled::Ok);
         }
         assert!(soon(lane.compare_and_set(None, LaneState(vec![7]))).await.expect("ours"));
+        bench.hand.advance(Duration::from_secs(1));
+        soon(journal.append(vec![append("later", &[3])])).await;
         soon(journal.close()).await.expect("closed");
-    }
+        accepted_at
+    };
     let journal = bench.open();
+    for number in [1, 2] {
+        assert_eq!(soon(journal.oldest(webhook(number))).await.expect("open"), Some(accepted_at), "{number}");
+    }
+    assert!(soon(journal.oldest(webhook(3))).await.expect("open") > Some(accepted_at));
+    assert_eq!(soon(journal.oldest(webhook(4))).await.expect("open"), None);
     let depth = soon(journal.depth(webhook(1))).await.expect("open");
     assert_eq!((depth.pending, depth.dead), (3, 1));
     assert_eq!(soon(journal.depth(webhook(2))).await.expect("open").pending, 5);
