@@ -1,4 +1,5 @@
-//! Appending: each event once, and a ticket for each of its webhooks.
+//! Appending: a ticket for each webhook that wants the event, and the event
+//! once: in the queue of the only one, or apart if there are several.
 
 use std::sync::Arc;
 
@@ -37,14 +38,14 @@ impl Writer {
             }
             let seq = self.next_seq;
             self.next_seq += 1;
-            record::stamp(&mut item.record, now);
             commit.seen.insert(item.key);
             commit.spaces.insert(item.space);
             let seen = self.core.spaces.count(item.space, now);
             commit.batch.put(&self.store.seen, *item.key.as_bytes(), seen.encode());
-            let size = u32::try_from(item.record.len()).unwrap_or(u32::MAX);
+            let size = u32::try_from(item.entry.len() - Ticket::LENGTH).unwrap_or(u32::MAX);
             let shared = item.webhooks.len() > 1;
             let ticket = Ticket { accepted_at: now, user: item.user, size, shared, failures: 0 };
+            record::fill_entry(&mut item.entry, &ticket);
             let mut left = 0;
             for webhook in &item.webhooks {
                 if self.queue(commit, *webhook, seq, &ticket, &item) {
@@ -53,12 +54,13 @@ impl Writer {
                 }
             }
             if left > 0 {
+                self.live_bytes += u64::from(size);
                 if shared {
                     commit.shares.insert(seq, left);
+                    let record = record::event_of_entry(&item.entry);
+                    commit.batch.put(&self.store.events, keys::seq(seq), record);
+                    recent.push((seq, size, item.event));
                 }
-                self.live_bytes += u64::from(size);
-                commit.batch.put(&self.store.events, keys::seq(seq), item.record);
-                recent.push((seq, size, item.event));
             }
             answers.push(Appended::Stored);
         }
@@ -99,11 +101,18 @@ impl Writer {
             inner.pending += 1;
             inner.oldest.get_or_insert(ticket.accepted_at);
             drop(inner);
-            commit.batch.put(&self.store.ready, keys::ready(webhook, seq), ticket.encode());
+            commit.counts_of(&cell);
+            let key = keys::ready(webhook, seq);
+            if ticket.shared {
+                commit.batch.put(&self.store.ready, key, ticket.encode());
+            } else {
+                commit.batch.put(&self.store.ready, key, item.entry.as_slice());
+            }
             return true;
         }
         inner.dead += 1;
         drop(inner);
+        commit.counts_of(&cell);
         let letter = DeadLetter {
             event: Arc::clone(&item.event),
             accepted_at: ticket.accepted_at,
@@ -116,7 +125,6 @@ impl Writer {
         };
         let key = keys::timed(webhook, letter.died_at, seq);
         commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
-        commit.lanes.insert(webhook, cell);
         false
     }
 

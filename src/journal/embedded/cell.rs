@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::holder::Holder;
+use super::record::{Corrupt, Reader};
 use crate::model::{Timestamp, WebhookUid};
 
 /// One webhook.
@@ -30,8 +31,6 @@ pub struct Inner {
     pub dead: u64,
     /// No delivery in `ready` has a smaller number, nor will one.
     pub low: u64,
-    /// What the disk knows of `low`.
-    pub kept_low: u64,
     /// No delivery was accepted before.
     pub oldest: Option<Timestamp>,
     /// How many times the lane was claimed; the number of the last claim.
@@ -78,6 +77,29 @@ impl Inner {
     /// The holder of this claim, if the claim stands.
     pub fn holder(&mut self, epoch: u64) -> Option<&mut Holder> {
         if self.epoch == epoch { self.holder.as_deref_mut() } else { None }
+    }
+
+    /// The counts, to be stored with every change of them.
+    pub fn encode(&self) -> [u8; 48] {
+        let oldest = self.oldest.map_or(u64::MAX, Timestamp::as_millis);
+        let counts = [self.low, self.dead, self.pending, self.retrying, self.parked, oldest];
+        let mut bytes = [0; 48];
+        for (place, count) in bytes.chunks_exact_mut(8).zip(counts) {
+            place.copy_from_slice(&count.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Takes over what [`Self::encode`] wrote.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Corrupt> {
+        let mut reader = Reader { bytes, kind: "lane" };
+        self.low = reader.u64()?;
+        self.dead = reader.u64()?;
+        self.pending = reader.u64()?;
+        self.retrying = reader.u64()?;
+        self.parked = reader.u64()?;
+        self.oldest = Some(reader.u64()?).filter(|oldest| *oldest != u64::MAX).map(Timestamp::from_millis);
+        Ok(())
     }
 
     /// Ends the claim; every lease of it is stale.

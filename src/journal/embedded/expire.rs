@@ -107,7 +107,8 @@ impl Writer {
         for (seq, ticket) in old.parked {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
-            self.release_event(commit, seq, &ticket)?;
+            self.release_event(commit, seq, &ticket, false)?;
+            commit.counts_of(cell);
             let mut inner = cell.lock();
             inner.pending = inner.pending.saturating_sub(1);
             inner.parked = inner.parked.saturating_sub(1);

@@ -1,7 +1,7 @@
 //! Reads ahead for a lane, from the disk into memory, on a thread that may block.
 //!
 //! ```text
-//! lock: what to read ─> read tickets ─> lock: sort them ─> read events ─> lock: into the window
+//! lock: what to read ─> read entries ─> lock: sort them ─> read events ─> lock: into the window
 //!                                          │
 //!                                          └─> park (per-user order), expire
 //! ```
@@ -19,7 +19,7 @@ use super::keys;
 use super::op::{End, Op, Parking, Place, Settle};
 use super::record::{self, Ticket};
 use super::retries::HEAD;
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, Value};
 use super::users::Verdict;
 use crate::model::{Event, Timestamp};
 
@@ -34,11 +34,15 @@ struct Staged {
     seq: u64,
     place: Place,
     ticket: Ticket,
+    /// The entry that has the event too: in `ready`, and of this webhook alone.
+    own: Option<Value>,
 }
 
 /// What to read.
 struct Plan {
     cursor: u64,
+    /// Bytes of events that there is room for; one is read in any case.
+    room: u64,
     wants_ready: bool,
     wants_retries: Option<u64>,
     out: usize,
@@ -46,7 +50,7 @@ struct Plan {
 
 /// What was read.
 struct Tickets {
-    ready: Vec<(u64, Ticket)>,
+    ready: Vec<(u64, Ticket, Value)>,
     ready_ended: bool,
     retries: Vec<((Timestamp, u64), Ticket)>,
     retries_ended: bool,
@@ -68,7 +72,8 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
         cell.release(epoch);
         return Ok(());
     };
-    let Some(plan) = cell.lock().holder(epoch).map(plan) else {
+    let budget = core.read_ahead();
+    let Some(plan) = cell.lock().holder(epoch).map(|holder| plan(holder, budget)) else {
         return Ok(());
     };
     // After the plan: what becomes durable from here on is offered, and so noticed.
@@ -84,7 +89,7 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
     };
     let mut unreadable = Vec::new();
     for (staged, event) in staged.into_iter().zip(events) {
-        let Staged { seq, place, ticket } = staged;
+        let Staged { seq, place, ticket, .. } = staged;
         match (event, place) {
             (Some(event), Place::Ready) => {
                 holder.out.remove(&seq);
@@ -99,7 +104,7 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
             }
         }
     }
-    holder.end_fill(ended, core.read_ahead());
+    holder.end_fill(ended, budget);
     drop(inner);
     for (seq, place, ticket) in unreadable {
         tracing::error!(webhook = %cell.webhook, seq, "the record of an event cannot be read");
@@ -117,10 +122,11 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
     Ok(())
 }
 
-fn plan(holder: &mut Holder) -> Plan {
+fn plan(holder: &mut Holder, budget: u64) -> Plan {
     holder.begin_fill();
     Plan {
         cursor: holder.cursor,
+        room: budget.saturating_sub(holder.window_bytes),
         wants_ready: !holder.caught_up,
         wants_retries: holder.retries.must_read().then_some(holder.retries.changes),
         out: holder.out.len(),
@@ -132,13 +138,16 @@ fn read_tickets(store: &Store, cell: &Cell, plan: &Plan, durable: u64) -> Result
         Tickets { ready: Vec::new(), ready_ended: true, retries: Vec::new(), retries_ended: true };
     if plan.wants_ready && plan.cursor < durable {
         let from = keys::ready(cell.webhook, plan.cursor);
+        let mut bytes = 0;
         for guard in store.ready.range(from..keys::ready(cell.webhook, durable)) {
-            if tickets.ready.len() == CHUNK {
+            if tickets.ready.len() == CHUNK || bytes > plan.room {
                 tickets.ready_ended = false;
                 break;
             }
             let (key, value) = guard.into_inner()?;
-            tickets.ready.push((keys::last(&key)?, Ticket::decode(&value)?));
+            let ticket = Ticket::decode(&value)?;
+            bytes += u64::from(ticket.size);
+            tickets.ready.push((keys::last(&key)?, ticket, value));
         }
     }
     if plan.wants_retries.is_some() {
@@ -184,15 +193,15 @@ fn sort(
         let Some((at, seq, ticket)) = holder.retries.pop_due(now) else { break };
         let place = Place::Retry(at);
         if holder.users.is_busy_before(ticket.user, seq) {
-            park(core, holder, cell, epoch, &Staged { seq, place, ticket });
+            park(core, holder, cell, epoch, Staged { seq, place, ticket, own: None });
             continue;
         }
         holder.begin(ticket.user, seq);
         holder.out.insert(seq, (place, Out::Staged));
-        staged.push(Staged { seq, place, ticket });
+        staged.push(Staged { seq, place, ticket, own: None });
     }
     let mut ended = if plan.wants_ready { tickets.ready_ended } else { holder.caught_up };
-    for (seq, ticket) in tickets.ready {
+    for (seq, ticket, entry) in tickets.ready {
         let place = Place::Ready;
         if ticket.accepted_at < cutoff {
             holder.settle(seq, place);
@@ -207,8 +216,9 @@ fn sort(
             Verdict::Blocked => true,
             Verdict::Unknown => first_in_order(store, cell, ticket.user)?.is_some_and(|first| first < seq),
         };
+        let own = (!ticket.shared).then_some(entry);
         if blocked {
-            park(core, holder, cell, epoch, &Staged { seq, place, ticket });
+            park(core, holder, cell, epoch, Staged { seq, place, ticket, own });
         } else if bytes > 0 && bytes + u64::from(ticket.size) > budget {
             ended = false;
             break;
@@ -216,18 +226,19 @@ fn sort(
             bytes += u64::from(ticket.size);
             holder.begin(ticket.user, seq);
             holder.out.insert(seq, (place, Out::Staged));
-            staged.push(Staged { seq, place, ticket });
+            staged.push(Staged { seq, place, ticket, own });
         }
         holder.cursor = seq + 1;
     }
     Ok(Some((staged, ended)))
 }
 
-fn park(core: &Core, holder: &mut Holder, cell: &Arc<Cell>, epoch: u64, staged: &Staged) {
-    let Staged { seq, place, ticket } = *staged;
+fn park(core: &Core, holder: &mut Holder, cell: &Arc<Cell>, epoch: u64, staged: Staged) {
+    let Staged { seq, place, ticket, own } = staged;
+    let record = own.map(|entry| record::event_of_entry(&entry).to_vec());
     holder.settle(seq, place);
     holder.users.park(ticket.user);
-    core.send(Op::Park(Parking { cell: Arc::clone(cell), epoch, seq, place, ticket }));
+    core.send(Op::Park(Parking { cell: Arc::clone(cell), epoch, seq, place, ticket, record }));
 }
 
 /// The number of the user's first delivery in `order`.
@@ -239,11 +250,18 @@ pub fn first_in_order(store: &Store, cell: &Cell, user: u64) -> Result<Option<u6
     }
 }
 
-/// The event of each, from memory where it is; `None` where there is none that can be read.
+/// The event of each: its own, or from memory, or from `events`; `None` where
+/// there is none that can be read.
 fn read_events(core: &Core, store: &Store, staged: &[Staged]) -> Result<Vec<Option<Arc<Event>>>, StoreError> {
-    let mut events: Vec<_> = staged.iter().map(|staged| core.recent.get(staged.seq)).collect();
+    let decode = |record: &[u8]| record::decode_event(record).ok().map(Arc::new);
+    let known = |staged: &Staged| match &staged.own {
+        Some(entry) => decode(record::event_of_entry(entry)),
+        None => core.recent.get(staged.seq),
+    };
+    let mut events: Vec<_> = staged.iter().map(known).collect();
     let missing =
-        staged.iter().zip(&events).filter(|(_, event)| event.is_none()).map(|(staged, _)| staged.seq);
+        staged.iter().zip(&events).filter(|(staged, event)| event.is_none() && staged.own.is_none());
+    let missing = missing.map(|(staged, _)| staged.seq);
     let (mut first, mut last, mut count) = (u64::MAX, 0, 0);
     for seq in missing {
         (first, last, count) = (first.min(seq), last.max(seq), count + 1);
@@ -260,12 +278,12 @@ fn read_events(core: &Core, store: &Store, staged: &[Staged]) -> Result<Vec<Opti
         }
     }
     for (staged, event) in staged.iter().zip(&mut events) {
-        if event.is_none() {
+        if event.is_none() && staged.own.is_none() {
             let value = match found.remove(&staged.seq) {
                 Some(value) => Some(value),
                 None => store.events.get(keys::seq(staged.seq))?,
             };
-            *event = value.and_then(|value| record::decode_event(&value).ok()).map(Arc::new);
+            *event = value.and_then(|value| decode(&value));
         }
     }
     Ok(events)

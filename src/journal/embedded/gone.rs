@@ -74,7 +74,7 @@ impl Writer {
             inner.dropping = false;
             inner.dead = 0;
         }
-        commit.lanes.insert(cell.webhook, Arc::clone(&cell));
+        commit.counts_of(&cell);
         let answer = drop.answer.take();
         commit.after_sync(move |core| {
             // What was appended meanwhile waits for a holder.
@@ -103,7 +103,8 @@ impl Writer {
                 break;
             }
         }
-        if ended.is_empty() {
+        let ready = !ended.is_empty();
+        if !ready {
             // Everything in `retry` has an entry in `order`.
             let last = keys::order(webhook, u64::MAX, u64::MAX);
             for guard in self.store.order.range(from.order..=last) {
@@ -131,8 +132,9 @@ impl Writer {
             commit.order_dirty = true;
         }
         for (seq, ticket) in &ended {
-            self.release_event(commit, *seq, ticket)?;
+            self.release_event(commit, *seq, ticket, ready)?;
         }
+        commit.counts_of(cell);
         {
             let mut inner = cell.lock();
             inner.pending = inner.pending.saturating_sub(ended.len() as u64);

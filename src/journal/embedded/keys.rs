@@ -2,13 +2,13 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | events | seq | the event |
+//! | events | seq | an event that several webhooks want, or that is not in `ready` any more |
 //! | shares | seq | how many deliveries of an event for several webhooks have not ended |
-//! | ready  | webhook · seq | ticket: in the queue |
+//! | ready  | webhook · seq | ticket: in the queue; and the event, if it is this webhook's alone |
 //! | retry  | webhook · at · seq | ticket: not before `at` |
 //! | order  | webhook · user · seq | place and ticket: queued in `retry`, or parked behind an earlier one |
 //! | dead   | webhook · died · seq | the dead letter |
-//! | lanes  | webhook | low-water mark and number of dead letters; `s` · webhook: the lane's state |
+//! | lanes  | webhook | low-water mark and counts; `s` · webhook: the lane's state |
 //! | seen   | event key | when, the how-manieth of which namespace |
 //! | spaces | namespace hash | how many events it has had |
 //! | meta   | `counters` | the next seq, bytes of live events, the journal's time |
@@ -78,11 +78,4 @@ pub fn last(key: &[u8]) -> Result<u64, Corrupt> {
 /// The number after the webhook in a key of three parts.
 pub fn middle(key: &[u8]) -> Result<u64, Corrupt> {
     Reader { bytes: key.get(16..).unwrap_or_default(), kind: "key" }.u64()
-}
-
-/// The webhook after this one in the order of keys; `None` after the last.
-pub fn after(webhook: WebhookUid) -> Option<WebhookUid> {
-    u128::from_be_bytes(*webhook.as_bytes())
-        .checked_add(1)
-        .map(|next| WebhookUid::from_bytes(next.to_be_bytes()))
 }

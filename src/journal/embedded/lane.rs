@@ -133,7 +133,7 @@ fn read_order(store: &Store, cell: &Arc<Cell>, epoch: u64) -> Result<(Users, Vec
         }
         if let (false, (Some(at), ticket)) = (is_first, super::order::decode(&value)?) {
             let cell = Arc::clone(cell);
-            crossed.push(Parking { cell, epoch, seq, place: Place::Retry(at), ticket });
+            crossed.push(Parking { cell, epoch, seq, place: Place::Retry(at), ticket, record: None });
         }
     }
     Ok((Users::new(first, overflown), crossed))
@@ -248,7 +248,7 @@ impl journal::Lease for EmbeddedLease {
             Ordering::PerUser => holder.users.may_wait(self.ticket.user),
         };
         match end {
-            End::Retry(_) => holder.retries.unwritten += 1,
+            End::Retry(..) => holder.retries.unwritten += 1,
             End::Done | End::Dead(..) | End::Expired | End::Unreadable => {
                 if !unblocks && self.place == Place::Ready {
                     holder.users.end(self.ticket.user, self.seq);
@@ -268,7 +268,10 @@ impl EmbeddedLease {
     fn end(&self, outcome: Outcome) -> Option<End> {
         match outcome {
             Outcome::Done => Some(End::Done),
-            Outcome::Retry { after } => Some(End::Retry(self.owner.core.clock.now().after(after))),
+            Outcome::Retry { after } => {
+                let at = self.owner.core.clock.now().after(after);
+                Some(End::Retry(at, Arc::clone(&self.delivery.event)))
+            }
             Outcome::Dead(note) => Some(End::Dead(Arc::clone(&self.delivery.event), note)),
             Outcome::Release => None,
         }

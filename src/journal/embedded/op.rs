@@ -59,8 +59,8 @@ pub struct Item {
     pub space: u64,
     /// A hash of its subject.
     pub user: u64,
-    /// Complete but for the time of acceptance.
-    pub record: Vec<u8>,
+    /// From [`record::begin_entry`].
+    pub entry: Vec<u8>,
     /// For the lanes that have nothing else to do.
     pub event: Arc<Event>,
     /// Each once.
@@ -79,7 +79,7 @@ impl Item {
             key: event.key(),
             space: record::short_hash(&event.namespace),
             user: record::short_hash(&event.subject),
-            record: record::encode_event(&event),
+            entry: record::begin_entry(&event),
             event,
             webhooks,
         }
@@ -118,7 +118,7 @@ pub enum End {
     /// It was delivered.
     Done,
     /// It is queued again, for then.
-    Retry(Timestamp),
+    Retry(Timestamp, Arc<Event>),
     /// It becomes a dead letter.
     Dead(Arc<Event>, DeathNote),
     /// It outlived the retention.
@@ -139,6 +139,8 @@ pub struct Parking {
     pub place: Place,
     /// What is stored with it.
     pub ticket: Ticket,
+    /// The event's record, if it has to move as well.
+    pub record: Option<Vec<u8>>,
 }
 
 /// See [`crate::journal::Lane::compare_and_set`].

@@ -2,29 +2,28 @@
 //!
 //! ```text
 //! LOCK     held while the journal is open
-//! FORMAT   "herald-journal 1"
+//! FORMAT   "herald-journal 2"
 //! store/   the storage library's own
 //! ```
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Config;
 use super::core::Lanes;
 use super::keys;
-use super::record::{Reader, Ticket};
+use super::record::Reader;
 use super::seen::{SeenFilters, Spaces};
 use super::store::{Counters, Store, StoreError};
-use crate::model::{Timestamp, WebhookUid};
+use crate::model::Timestamp;
 
 /// The version that this program writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The oldest version that it reads.
-const OLDEST: u32 = 1;
+const OLDEST: u32 = 2;
 
 const NAME: &str = "herald-journal";
 
@@ -121,6 +120,8 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let counters = store.counters().map_err(failed)?;
     let lanes = Lanes::default();
     restore(&store, counters, &spaces, &lanes).map_err(failed)?;
+    #[cfg(test)]
+    super::tests::recount::check(&store, counters, &lanes);
     Ok(Opened { store, counters, lanes, spaces })
 }
 
@@ -155,8 +156,7 @@ fn write_format(path: &Path, file: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Counts what every webhook has. Each lane is read from its low-water mark,
-/// so that what has ended costs nothing.
+/// Takes over the counts of every lane and namespace; nothing that is queued is read.
 fn restore(
     store: &Store,
     counters: Option<Counters>,
@@ -173,80 +173,10 @@ fn restore(
     for guard in store.lanes.iter() {
         let (key, value) = guard.into_inner()?;
         if let (16, Some(webhook)) = (key.len(), keys::webhook(&key)) {
-            let mut reader = Reader { bytes: &value, kind: "lane" };
             let cell = lanes.cell(webhook);
-            let mut inner = cell.lock();
-            inner.low = reader.u64()?;
-            inner.kept_low = inner.low;
-            inner.dead = reader.u64()?;
+            cell.lock().restore(&value)?;
+            lanes.offer(&cell);
         }
-    }
-    restore_ready(store, lanes)?;
-    for guard in store.order.iter() {
-        let (key, value) = guard.into_inner()?;
-        let Some(webhook) = keys::webhook(&key) else { continue };
-        let (at, ticket) = super::order::decode(&value)?;
-        let cell = lanes.cell(webhook);
-        let mut inner = cell.lock();
-        inner.pending += 1;
-        inner.oldest = Some(inner.oldest.map_or(ticket.accepted_at, |oldest| oldest.min(ticket.accepted_at)));
-        match at {
-            Some(_) => inner.retrying += 1,
-            None => inner.parked += 1,
-        }
-    }
-    for cell in lanes.all() {
-        lanes.offer(&cell);
-    }
-    Ok(())
-}
-
-/// Lanes that have ended much have a low-water mark, and are read from there;
-/// only between them is looked for others, whose queues begin at their start.
-fn restore_ready(store: &Store, lanes: &Lanes) -> Result<(), StoreError> {
-    let mut known: Vec<_> = lanes.all().into_iter().map(|cell| cell.webhook).collect();
-    known.sort_unstable();
-    let mut next = Some(WebhookUid::from_bytes([0; 16]));
-    for to in known {
-        restore_between(store, lanes, next, Bound::Excluded(keys::ready(to, 0)))?;
-        restore_lane(store, lanes, to)?;
-        next = keys::after(to);
-    }
-    restore_between(store, lanes, next, Bound::Unbounded)
-}
-
-fn restore_between(
-    store: &Store,
-    lanes: &Lanes,
-    mut next: Option<WebhookUid>,
-    to: Bound<[u8; 24]>,
-) -> Result<(), StoreError> {
-    while let Some(from) = next.map(|webhook| keys::ready(webhook, 0)) {
-        if matches!(to, Bound::Excluded(to) if to <= from) {
-            break;
-        }
-        let Some(guard) = store.ready.range((Bound::Included(from), to)).next() else { break };
-        let Some(webhook) = keys::webhook(&guard.key()?) else { break };
-        restore_lane(store, lanes, webhook)?;
-        next = keys::after(webhook);
-    }
-    Ok(())
-}
-
-fn restore_lane(store: &Store, lanes: &Lanes, webhook: WebhookUid) -> Result<(), StoreError> {
-    let cell = lanes.cell(webhook);
-    let mut inner = cell.lock();
-    let range = keys::ready(webhook, inner.low)..=keys::ready(webhook, u64::MAX);
-    let mut guards = store.ready.range(range);
-    if let Some(guard) = guards.next() {
-        let (key, value) = guard.into_inner()?;
-        inner.low = keys::last(&key)?;
-        inner.oldest = Some(Ticket::decode(&value)?.accepted_at);
-        inner.pending = 1;
-    }
-    for guard in guards {
-        guard.key()?;
-        inner.pending += 1;
     }
     Ok(())
 }

@@ -8,6 +8,9 @@
 //! The unblocked delivery goes through `retry` in the commit that ends the one
 //! before it, so that a restart finds it, and nobody scans for it.
 
+use std::sync::Arc;
+
+use super::cell::Cell;
 use super::fill;
 use super::keys;
 use super::op::{Parking, Place};
@@ -51,7 +54,7 @@ impl Writer {
     /// Parks a delivery behind an earlier one of its user. If that one has
     /// ended since, the delivery is due at once.
     pub fn park(&mut self, commit: &mut Commit, parking: &Parking) -> Result<(), StoreError> {
-        let Parking { cell, epoch, seq, place, ticket } = parking;
+        let Parking { cell, epoch, seq, place, ticket, record } = parking;
         self.flush_order(commit)?;
         // What it was to wait for in memory is in the queue again: so is it.
         {
@@ -72,7 +75,11 @@ impl Writer {
             Place::Ready => commit.batch.remove_once(&self.store.ready, keys::ready(cell.webhook, *seq)),
             Place::Retry(at) => commit.batch.remove(&self.store.retry, keys::timed(cell.webhook, *at, *seq)),
         }
-        self.put_order(commit, parking, at);
+        if let Some(record) = record {
+            commit.batch.put(&self.store.events, keys::seq(*seq), record.as_slice());
+        }
+        self.put_order(commit, cell, *seq, ticket, at);
+        commit.counts_of(cell);
         {
             let mut inner = cell.lock();
             if matches!(place, Place::Retry(_)) {
@@ -100,34 +107,36 @@ impl Writer {
         Ok(())
     }
 
-    fn put_order(&self, commit: &mut Commit, parking: &Parking, at: Option<Timestamp>) {
-        let Parking { cell, seq, ticket, .. } = parking;
-        let key = keys::order(cell.webhook, ticket.user, *seq);
+    fn put_order(&self, commit: &mut Commit, cell: &Cell, seq: u64, ticket: &Ticket, at: Option<Timestamp>) {
+        let key = keys::order(cell.webhook, ticket.user, seq);
         commit.batch.put(&self.store.order, key, encode(at, ticket));
         if let Some(at) = at {
-            commit.batch.put(&self.store.retry, keys::timed(cell.webhook, at, *seq), ticket.encode());
+            commit.batch.put(&self.store.retry, keys::timed(cell.webhook, at, seq), ticket.encode());
         }
         commit.order_dirty = true;
     }
 
-    /// A delivery of the user has ended: makes the first that is parked behind it due.
-    pub fn unblock(&mut self, commit: &mut Commit, ended: &Parking) -> Result<Unblocked, StoreError> {
-        let Parking { cell, ticket, seq, .. } = ended;
-        let range =
-            keys::order(cell.webhook, ticket.user, 0)..=keys::order(cell.webhook, ticket.user, u64::MAX);
+    /// The delivery `ended` of the user has: makes the first that is parked behind it due.
+    pub fn unblock(
+        &mut self,
+        commit: &mut Commit,
+        cell: &Arc<Cell>,
+        user: u64,
+        ended: u64,
+    ) -> Result<Unblocked, StoreError> {
+        let range = keys::order(cell.webhook, user, 0)..=keys::order(cell.webhook, user, u64::MAX);
         for guard in self.store.order.range(range) {
             let (key, value) = guard.into_inner()?;
             let next = keys::last(&key)?;
-            if next == *seq {
+            if next == ended {
                 continue;
             }
             let (at, waiting) = decode(&value)?;
             if at.is_some() {
                 return Ok(Unblocked { first: Some(next), due: None });
             }
-            let parking =
-                Parking { cell: cell.clone(), epoch: 0, seq: next, place: Place::Ready, ticket: waiting };
-            self.put_order(commit, &parking, Some(AT_ONCE));
+            self.put_order(commit, cell, next, &waiting, Some(AT_ONCE));
+            commit.counts_of(cell);
             let mut inner = cell.lock();
             inner.parked = inner.parked.saturating_sub(1);
             inner.retrying += 1;

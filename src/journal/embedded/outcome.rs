@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! done, expired ──> the ticket goes, and the event with its last ticket
-//! retry at      ──> the ticket moves to `retry`, and blocks its user in `order`
+//! retry at      ──> the ticket moves to `retry`, and blocks its user in `order`;
+//!                   an event that stood in the queue moves to `events`
 //! dead          ──> as done, and a dead letter with a copy of the event
 //! ```
 //!
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use super::cell::Cell;
 use super::keys;
-use super::op::{End, Parking, Place, Settle};
+use super::op::{End, Place, Settle};
 use super::order::{self, Unblocked};
 use super::record::{self, Reader, Ticket};
 use super::store::StoreError;
@@ -25,7 +26,7 @@ impl Writer {
     /// Carries out an outcome.
     pub fn settle(&mut self, commit: &mut Commit, settle: Settle) -> Result<(), StoreError> {
         let Settle { cell, epoch, seq, place, ticket, end, unblocks } = settle;
-        if matches!(end, End::Done | End::Retry(_) | End::Dead(..)) {
+        if matches!(end, End::Done | End::Retry(..) | End::Dead(..)) {
             commit.outcomes += 1;
         }
         if cell.lock().dropped >= epoch {
@@ -36,7 +37,11 @@ impl Writer {
             self.flush_order(commit)?;
         }
         let counted = match end {
-            End::Retry(at) => {
+            End::Retry(at, event) => {
+                if place == Place::Ready && !ticket.shared {
+                    let record = record::encode_event(&event, ticket.accepted_at);
+                    commit.batch.put(&self.store.events, keys::seq(seq), record);
+                }
                 self.retry(commit, cell, epoch, (seq, place, ticket), at);
                 return Ok(());
             }
@@ -70,17 +75,16 @@ impl Writer {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
         }
-        self.release_event(commit, seq, &ticket)?;
+        self.release_event(commit, seq, &ticket, place == Place::Ready)?;
         let mut unblocked = Unblocked::default();
         if unblocks {
-            let ended = Parking { cell: Arc::clone(&cell), epoch, seq, place, ticket };
-            unblocked = self.unblock(commit, &ended)?;
+            unblocked = self.unblock(commit, &cell, ticket.user, seq)?;
         }
         {
             let mut inner = cell.lock();
             inner.pending = inner.pending.saturating_sub(1);
         }
-        commit.note_lane(&cell);
+        commit.counts_of(&cell);
         commit.after_write(move |_| {
             let mut inner = cell.lock();
             let Some(holder) = inner.holder(epoch) else {
@@ -128,7 +132,7 @@ impl Writer {
         commit.batch.put(&self.store.order, key, order::encode(Some(at), &ticket));
         commit.order_dirty = true;
         cell.lock().retrying += 1;
-        commit.note_lane(&cell);
+        commit.counts_of(&cell);
         commit.after_write(move |_| {
             let mut inner = cell.lock();
             let Some(holder) = inner.holder(epoch) else {
@@ -155,12 +159,14 @@ impl Writer {
         }
     }
 
-    /// One delivery less of an event; the event goes with the last.
+    /// One delivery less of an event; the event goes with the last. An event
+    /// of one webhook alone has gone with its entry if that was still `ready`.
     pub fn release_event(
         &mut self,
         commit: &mut Commit,
         seq: u64,
         ticket: &Ticket,
+        ready: bool,
     ) -> Result<(), StoreError> {
         if ticket.shared {
             let left = match commit.shares.get(&seq) {
@@ -175,7 +181,9 @@ impl Writer {
                 return Ok(());
             }
         }
-        commit.batch.remove_once(&self.store.events, keys::seq(seq));
+        if ticket.shared || !ready {
+            commit.batch.remove_once(&self.store.events, keys::seq(seq));
+        }
         self.live_bytes = self.live_bytes.saturating_sub(u64::from(ticket.size));
         Ok(())
     }
@@ -199,6 +207,6 @@ impl Writer {
         let key = keys::timed(cell.webhook, letter.died_at, seq);
         commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
         cell.lock().dead += 1;
-        commit.lanes.insert(cell.webhook, Arc::clone(cell));
+        commit.counts_of(cell);
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! event   version · accepted · time · type · (length · bytes) × namespace, id, source, subject, data
 //! ticket  version · accepted · user · size · flags · failures          24 bytes, one for each delivery
+//! entry   ticket · event                                               of an event for one webhook, in `ready`
 //! death   version · died · attempts · (length · bytes) × reason, message · event
 //! ```
 //!
@@ -39,7 +40,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    const LENGTH: usize = 24;
+    /// Of its record.
+    pub const LENGTH: usize = 24;
 
     /// To be read by [`Self::decode`].
     pub fn encode(&self) -> [u8; Self::LENGTH] {
@@ -88,25 +90,45 @@ pub fn event_length(event: &Event) -> usize {
     texts(event).iter().map(|text| text.len() + 4).sum::<usize>() + event.data.len() + 22
 }
 
-/// An event's record, complete but for the time of acceptance.
-pub fn encode_event(event: &Event) -> Vec<u8> {
+/// An event's record.
+pub fn encode_event(event: &Event, accepted_at: Timestamp) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(event_length(event));
-    bytes.push(VERSION);
-    bytes.extend([0; 8]);
-    bytes.extend(event.time.as_millis().to_be_bytes());
-    bytes.push(type_code(event.event_type));
-    for text in texts(event) {
-        put(&mut bytes, text.as_bytes());
-    }
-    put(&mut bytes, &event.data);
+    put_event(&mut bytes, event, accepted_at);
     bytes
 }
 
-/// Writes the time of acceptance into a record from [`encode_event`].
-pub fn stamp(record: &mut [u8], accepted_at: Timestamp) {
-    if let Some(place) = record.get_mut(1..9) {
-        place.copy_from_slice(&accepted_at.as_millis().to_be_bytes());
+/// A ticket's place and an event's record, to be completed by [`fill_entry`].
+pub fn begin_entry(event: &Event) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(Ticket::LENGTH + event_length(event));
+    bytes.extend([0; Ticket::LENGTH]);
+    put_event(&mut bytes, event, Timestamp::from_millis(0));
+    bytes
+}
+
+/// Writes the ticket, and the time of acceptance into the event's record.
+pub fn fill_entry(entry: &mut [u8], ticket: &Ticket) {
+    if let Some((place, event)) = entry.split_at_mut_checked(Ticket::LENGTH) {
+        place.copy_from_slice(&ticket.encode());
+        if let Some(place) = event.get_mut(1..9) {
+            place.copy_from_slice(&ticket.accepted_at.as_millis().to_be_bytes());
+        }
     }
+}
+
+/// The event's record in an entry; empty if that is only a ticket.
+pub fn event_of_entry(entry: &[u8]) -> &[u8] {
+    entry.get(Ticket::LENGTH..).unwrap_or_default()
+}
+
+fn put_event(bytes: &mut Vec<u8>, event: &Event, accepted_at: Timestamp) {
+    bytes.push(VERSION);
+    bytes.extend(accepted_at.as_millis().to_be_bytes());
+    bytes.extend(event.time.as_millis().to_be_bytes());
+    bytes.push(type_code(event.event_type));
+    for text in texts(event) {
+        put(bytes, text.as_bytes());
+    }
+    put(bytes, &event.data);
 }
 
 /// The event of a record.
@@ -139,9 +161,7 @@ pub fn encode_death(letter: &DeadLetter) -> Vec<u8> {
     bytes.extend(letter.attempts.to_be_bytes());
     put(&mut bytes, letter.note.reason.as_bytes());
     put(&mut bytes, letter.note.message.as_bytes());
-    let mut event = encode_event(&letter.event);
-    stamp(&mut event, letter.accepted_at);
-    bytes.extend(event);
+    put_event(&mut bytes, &letter.event, letter.accepted_at);
     bytes
 }
 
@@ -243,6 +263,8 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    const ACCEPTED: Timestamp = Timestamp::from_millis(5);
+
     fn sample(event_type: EventType) -> Event {
         Event {
             namespace: "identity".to_owned(),
@@ -259,29 +281,30 @@ mod tests {
     fn records_read_back_as_they_were_written() {
         for event_type in EventType::ALL {
             let event = sample(event_type);
-            assert_eq!(decode_event(&encode_event(&event)), Ok(event.clone()));
+            assert_eq!(decode_event(&encode_event(&event, ACCEPTED)), Ok(event.clone()));
             let letter = DeadLetter {
                 event: event.into(),
-                accepted_at: Timestamp::from_millis(5),
+                accepted_at: ACCEPTED,
                 died_at: Timestamp::from_millis(9),
                 attempts: 3,
                 note: DeathNote { reason: "TimedOut".to_owned(), message: "no answer in 3 s".to_owned() },
             };
             assert_eq!(decode_death(&encode_death(&letter)), Ok(letter));
         }
-        let ticket = Ticket {
-            accepted_at: Timestamp::from_millis(5),
-            user: u64::MAX - 1,
-            size: 800,
-            shared: true,
-            failures: 19,
-        };
+        let ticket =
+            Ticket { accepted_at: ACCEPTED, user: u64::MAX - 1, size: 800, shared: true, failures: 19 };
         assert_eq!(Ticket::decode(&ticket.encode()), Ok(ticket));
+        let event = sample(EventType::UserCreated);
+        let mut entry = begin_entry(&event);
+        fill_entry(&mut entry, &ticket);
+        assert_eq!(Ticket::decode(&entry), Ok(ticket));
+        assert_eq!(event_of_entry(&entry), encode_event(&event, ACCEPTED));
+        assert_eq!(event_of_entry(&ticket.encode()), b"");
     }
 
     #[test]
     fn a_record_cut_short_anywhere_or_of_another_version_is_corrupt() {
-        let mut bytes = encode_event(&sample(EventType::UserCreated));
+        let mut bytes = encode_event(&sample(EventType::UserCreated), ACCEPTED);
         for length in 0..bytes.len() {
             assert!(decode_event(&bytes[..length]).is_err(), "{length}");
         }
@@ -291,7 +314,7 @@ mod tests {
 
     #[test]
     fn no_byte_flipped_in_a_record_panics() {
-        let bytes = encode_event(&sample(EventType::UserCreated));
+        let bytes = encode_event(&sample(EventType::UserCreated), ACCEPTED);
         for i in 0..bytes.len() {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();

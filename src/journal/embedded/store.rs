@@ -22,6 +22,9 @@ use super::record::{Corrupt, Reader};
 use super::seen::SeenFilters;
 use crate::model::Timestamp;
 
+/// What stands under a key.
+pub type Value = Slice;
+
 /// Why the store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -119,9 +122,9 @@ impl Store {
             })
         };
         Ok(Self {
-            events: keyspace("events", 4 * MIB)?,
+            events: keyspace("events", 2 * MIB)?,
             shares: keyspace("shares", 256 * KIB)?,
-            ready: keyspace("ready", MIB)?,
+            ready: keyspace("ready", 4 * MIB)?,
             retry: keyspace("retry", 256 * KIB)?,
             order: keyspace("order", 256 * KIB)?,
             dead: keyspace("dead", 512 * KIB)?,

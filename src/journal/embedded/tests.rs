@@ -3,6 +3,7 @@
 mod durable;
 mod kill;
 mod limits;
+pub mod recount;
 
 use std::sync::Arc;
 use std::time::Duration;

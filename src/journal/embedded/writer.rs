@@ -32,9 +32,6 @@ const SYNC_WITHIN: Duration = Duration::from_millis(60);
 /// How often the writer looks at the clock and at what has expired.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Outcomes of a lane after which its low-water mark is written.
-const LOW_STEP: u64 = 512;
-
 /// See the module.
 pub struct Writer {
     /// Shared with everybody else.
@@ -66,8 +63,8 @@ pub struct Commit {
     pub seen: HashSet<EventKey>,
     /// Namespaces that it counts events of.
     pub spaces: HashSet<u64>,
-    /// Lanes whose low-water mark or number of dead letters changed.
-    pub lanes: HashMap<WebhookUid, Arc<Cell>>,
+    /// Lanes whose counts changed.
+    lanes: HashMap<WebhookUid, Arc<Cell>>,
     /// Whether a read of `order` would miss something of it.
     pub order_dirty: bool,
     /// Whether somebody waits for the sync.
@@ -101,14 +98,9 @@ impl Commit {
         }
     }
 
-    /// Notes that a lane's low-water mark may have moved enough to be written.
-    pub fn note_lane(&mut self, cell: &Arc<Cell>) {
-        let mut inner = cell.lock();
-        inner.raise_low();
-        if inner.low >= inner.kept_low + LOW_STEP {
-            drop(inner);
-            self.lanes.insert(cell.webhook, Arc::clone(cell));
-        }
+    /// Notes that a lane's counts have to be written, with what changed them.
+    pub fn counts_of(&mut self, cell: &Arc<Cell>) {
+        self.lanes.entry(cell.webhook).or_insert_with(|| Arc::clone(cell));
     }
 
     /// Runs when the batch is written, synced or not.
@@ -217,10 +209,9 @@ impl Writer {
                 Ok(())
             }
             Op::Close(answer) => {
+                // Once more, when the low-water marks are where they belong.
                 self.write(commit)?;
-                for cell in self.core.lanes.all() {
-                    commit.lanes.insert(cell.webhook, cell);
-                }
+                self.core.lanes.all().iter().for_each(|cell| commit.counts_of(cell));
                 commit.durable = true;
                 commit.close = Some(answer);
                 Ok(())
@@ -245,12 +236,7 @@ impl Writer {
         for (webhook, cell) in commit.lanes.drain() {
             let mut inner = cell.lock();
             inner.raise_low();
-            inner.kept_low = inner.low;
-            let mut value = [0; 16];
-            let (low, dead) = value.split_at_mut(8);
-            low.copy_from_slice(&inner.low.to_be_bytes());
-            dead.copy_from_slice(&inner.dead.to_be_bytes());
-            commit.batch.put(&self.store.lanes, *webhook.as_bytes(), value);
+            commit.batch.put(&self.store.lanes, *webhook.as_bytes(), inner.encode());
         }
         let now = self.core.clock.now();
         if !commit.batch.is_empty() {
@@ -275,7 +261,7 @@ impl Writer {
         let aging = self.live_bytes > 0 && now.since(self.persisted) >= Duration::from_secs(10);
         if aging {
             // Any write keeps it.
-            commit.lanes.extend(self.core.lanes.all().into_iter().take(1).map(|cell| (cell.webhook, cell)));
+            self.core.lanes.all().iter().take(1).for_each(|cell| commit.counts_of(cell));
         }
         self.compact_if_worth();
         let metrics = &self.core.metrics;

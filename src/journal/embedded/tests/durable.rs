@@ -239,3 +239,42 @@ async fn a_write_cut_short_by_a_crash_loses_nothing_that_was_acknowledged() {
     let mut lane = claim(&journal, 1).await;
     assert_eq!(ids(&mut lane, 2).await, ["a", "b"]);
 }
+
+#[tokio::test]
+async fn an_event_of_one_webhook_stays_with_its_delivery_wherever_that_goes() {
+    let bench = Bench::new();
+    let of = |id: &str, user: &str| Append { event: event(id, user), webhooks: vec![webhook(1)] };
+    {
+        let journal = bench.open();
+        let batch = vec![of("retried", "a"), of("behind", "a"), of("ready", "b")];
+        soon(journal.append(batch)).await;
+        assert_eq!(events(&journal), 0, "it stands in the queue");
+        let mut lane = soon(journal.claim(webhook(1), Ordering::PerUser)).await.expect("free");
+        let lease = soon(lane.next(1)).await.expect("ours").pop().expect("one");
+        soon(lease.settle(Outcome::Retry { after: Duration::from_secs(5) })).await;
+        drop(lane);
+        let mut lane = soon(journal.claim(webhook(1), Ordering::PerUser)).await.expect("free");
+        assert_eq!(ids(&mut lane, 1).await, ["ready"]);
+        soon(journal.close()).await.expect("closed");
+    }
+    // Opening compares all of the counts with what is there.
+    let journal = bench.open();
+    assert_eq!(events(&journal), 2, "one is to be retried, one waits for it");
+    bench.hand.advance(Duration::from_secs(6));
+    let mut lane = soon(journal.claim(webhook(1), Ordering::PerUser)).await.expect("free");
+    let mut done = Vec::new();
+    while done.len() < 3 {
+        for lease in soon(lane.next(1)).await.expect("ours") {
+            done.push(lease.delivery().event.clone());
+            assert_eq!(soon(lease.settle(Outcome::Done)).await, Settled::Ok);
+        }
+    }
+    // Between users nothing is promised.
+    done.sort_by_key(|event| event.subject.clone());
+    assert_eq!(done, [event("retried", "a"), event("behind", "a"), event("ready", "b")]);
+    soon(journal.close()).await.expect("closed");
+    drop((lane, journal));
+    let journal = bench.open();
+    assert_eq!(events(&journal), 0);
+    assert_eq!(soon(journal.depth(webhook(1))).await.expect("open").pending, 0);
+}

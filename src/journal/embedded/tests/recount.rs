@@ -1,0 +1,64 @@
+//! What the counts say, compared with what is there: whenever a test opens a journal.
+
+use std::collections::HashMap;
+
+use crate::journal::embedded::core::Lanes;
+use crate::journal::embedded::record::{self, Ticket};
+use crate::journal::embedded::store::{Counters, Store};
+use crate::journal::embedded::{keys, order};
+use crate::model::WebhookUid;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    pending: u64,
+    retrying: u64,
+    parked: u64,
+    dead: u64,
+}
+
+/// Panics where the counts of a store that is about to be used are wrong, or an event is missing.
+pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
+    let mut found: HashMap<WebhookUid, Counts> = HashMap::new();
+    let mut bytes = 0;
+    for guard in store.ready.iter() {
+        let (key, entry) = guard.into_inner().expect("readable");
+        let (webhook, ticket) =
+            (keys::webhook(&key).expect("a key"), Ticket::decode(&entry).expect("a ticket"));
+        found.entry(webhook).or_default().pending += 1;
+        let seq = keys::last(&key).expect("a key");
+        assert!(seq >= lanes.cell(webhook).lock().low, "{seq} is below the low-water mark");
+        let record = record::event_of_entry(&entry);
+        bytes += record.len() as u64;
+        assert_eq!(record.is_empty(), ticket.shared, "{seq}");
+        if ticket.shared {
+            assert!(store.events.contains_key(keys::seq(seq)).expect("readable"), "no event {seq}");
+        } else {
+            record::decode_event(record).expect("an event");
+        }
+    }
+    for guard in store.order.iter() {
+        let (key, value) = guard.into_inner().expect("readable");
+        let counts = found.entry(keys::webhook(&key).expect("a key")).or_default();
+        counts.pending += 1;
+        let (at, _) = order::decode(&value).expect("an entry");
+        *if at.is_some() { &mut counts.retrying } else { &mut counts.parked } += 1;
+        let seq = keys::last(&key).expect("a key");
+        assert!(store.events.contains_key(keys::seq(seq)).expect("readable"), "no event {seq}");
+    }
+    for guard in store.dead.iter() {
+        found.entry(keys::webhook(&guard.key().expect("readable")).expect("a key")).or_default().dead += 1;
+    }
+    for guard in store.events.iter() {
+        bytes += guard.value().expect("readable").len() as u64;
+    }
+    for webhook in found.keys() {
+        lanes.get(*webhook).expect("a webhook that has something is known");
+    }
+    for cell in lanes.all() {
+        let inner = cell.lock();
+        let (pending, retrying, parked, dead) = (inner.pending, inner.retrying, inner.parked, inner.dead);
+        let found = found.remove(&cell.webhook).unwrap_or_default();
+        assert_eq!(Counts { pending, retrying, parked, dead }, found);
+    }
+    assert_eq!(counters.map_or(0, |counters| counters.live_bytes), bytes, "bytes of live events");
+}
