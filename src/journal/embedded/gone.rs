@@ -98,7 +98,8 @@ impl Writer {
             let seq = keys::last(&key)?;
             from.ready = seq + 1;
             ended.push((seq, Ticket::decode(&value)?));
-            commit.batch.remove_once(&self.store.ready, key);
+            // A key of its own: the one that was read would keep its whole block in memory.
+            commit.batch.remove_once(&self.store.ready, keys::ready(webhook, seq));
             if ended.len() == PIECE {
                 break;
             }
@@ -115,7 +116,7 @@ impl Writer {
                     continue;
                 }
                 ended.push((seq, ticket));
-                commit.batch.remove(&self.store.order, key);
+                commit.batch.remove(&self.store.order, from.order);
                 let mut inner = cell.lock();
                 match at {
                     Some(at) => {
@@ -147,7 +148,7 @@ impl Writer {
         for guard in self.store.dead.range(from.dead..=last).take(PIECE) {
             let key = guard.key()?;
             from.dead = keys::timed(webhook, Timestamp::from_millis(keys::middle(&key)?), keys::last(&key)?);
-            commit.batch.remove(&self.store.dead, key);
+            commit.batch.remove(&self.store.dead, from.dead);
             letters += 1;
         }
         Ok(letters > 0)

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fjall::compaction::Leveled;
+use fjall::config::{BlockSizePolicy, FilterPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
 
 use super::keys;
@@ -95,6 +96,11 @@ const STALL: Duration = Duration::from_micros(500);
 /// have to be durable within [`crate::journal::OUTCOME_LOSS_WINDOW`].
 const LONGEST_STALL: Duration = Duration::from_millis(25);
 
+/// Bytes of a block of what is read in order and may be long. The library
+/// keeps a table's index in memory where that begins at the top of the tree,
+/// wherever it is moved to: of 3,000,000 deliveries that were 40 MB.
+const QUEUE_BLOCK: u32 = 16 * 1024;
+
 /// The library's log is cut when it reaches this, and its memory with it.
 const LOG_BYTES: u64 = 64 * MIB;
 
@@ -113,25 +119,32 @@ impl Store {
                 (keyspace == "seen").then(|| Arc::clone(&filters) as _)
             }))
             .open()?;
-        let keyspace = |name: &str, memory: u64| {
+        let options = |memory: u64| {
+            KeyspaceCreateOptions::default()
+                .manual_journal_persist(true)
+                .max_memtable_size(memory)
+                .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(8 * MIB)))
+        };
+        let index = |name: &str, memory: u64| database.keyspace(name, || options(memory));
+        let queue = |name: &str, memory: u64| {
             database.keyspace(name, || {
-                KeyspaceCreateOptions::default()
-                    .manual_journal_persist(true)
-                    .max_memtable_size(memory)
-                    .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(8 * MIB)))
+                options(memory)
+                    .data_block_size_policy(BlockSizePolicy::all(QUEUE_BLOCK))
+                    .filter_policy(FilterPolicy::disabled())
+                    .index_block_pinning_policy(PinningPolicy::disabled())
             })
         };
         Ok(Self {
-            events: keyspace("events", 2 * MIB)?,
-            shares: keyspace("shares", 256 * KIB)?,
-            ready: keyspace("ready", 4 * MIB)?,
-            retry: keyspace("retry", 256 * KIB)?,
-            order: keyspace("order", 256 * KIB)?,
-            dead: keyspace("dead", 512 * KIB)?,
-            lanes: keyspace("lanes", 256 * KIB)?,
-            seen: keyspace("seen", 3 * MIB / 2)?,
-            spaces: keyspace("spaces", 256 * KIB)?,
-            meta: keyspace("meta", 256 * KIB)?,
+            events: queue("events", 2 * MIB)?,
+            shares: index("shares", 256 * KIB)?,
+            ready: queue("ready", 4 * MIB)?,
+            retry: queue("retry", 256 * KIB)?,
+            order: queue("order", 256 * KIB)?,
+            dead: queue("dead", 512 * KIB)?,
+            lanes: index("lanes", 256 * KIB)?,
+            seen: index("seen", 3 * MIB / 2)?,
+            spaces: index("spaces", 256 * KIB)?,
+            meta: index("meta", 256 * KIB)?,
             database,
             syncs: AtomicU64::new(0),
             _lock: lock,
