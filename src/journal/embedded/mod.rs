@@ -129,7 +129,7 @@ impl Drop for Owner {
 
 impl Embedded {
     /// Opens the journal in a directory, or makes one there. This blocks while
-    /// it reads what is queued: about a second for a million deliveries.
+    /// the library reads its log, however much is queued: about half a second.
     ///
     /// # Errors
     /// The directory is in use, is no journal, or cannot be read.
