@@ -267,6 +267,10 @@ pub struct Verification {
     pub tls_digest: String,
     /// When it was proved.
     pub time: MicroTime,
+    /// When the endpoint refused a verification on demand: since then nothing is sent, what is
+    /// accepted is held, and only another proof changes that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_time: Option<MicroTime>,
 }
 
 /// Tries that failed, so that a restart goes on where the last process stopped.

@@ -268,6 +268,7 @@ fn take_in(
                 uri: target.uri.clone(),
                 tls_digest: target.tls_digest.clone(),
                 time,
+                revoked_time: None,
             });
             let note = format!("{} has proved that it agrees to receive this webhook", target.uri);
             return (Standing::ProvedAnew(None), vec![Announcement::normal("Verified", note)]);
@@ -280,8 +281,9 @@ fn take_in(
         let note = format!("The requested verification failed, the earlier proof stands. {told}");
         return (Standing::ProvedAnew(Some(fault)), vec![Announcement::warning("VerificationFailed", note)]);
     }
-    if was_proved {
-        status.verification = None;
+    if was_proved && let Some(proof) = &mut status.verification {
+        // It stays, since what has been proved once goes on to be matched.
+        proof.revoked_time = micro_time(trial.ended);
     }
     let failures = status.attempts.as_ref().map_or(0, |attempts| attempts.failures).saturating_add(1);
     let next = trial.ended.after(BACKOFF.delay(failures, jitter));
@@ -353,7 +355,10 @@ fn own_part(stored: &WebhookStatus) -> WebhookStatus {
 
 impl Target {
     fn is_proved_by(&self, proof: &Verification) -> bool {
-        self.uid == proof.uid && self.uri == proof.uri && self.tls_digest == proof.tls_digest
+        proof.revoked_time.is_none()
+            && self.uid == proof.uid
+            && self.uri == proof.uri
+            && self.tls_digest == proof.tls_digest
     }
 
     fn was_tried_by(&self, attempts: &VerificationAttempts) -> bool {

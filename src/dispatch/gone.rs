@@ -28,7 +28,7 @@ impl GoneMark {
             Proof::Current(proved_at) => {
                 Some(Self { uri: known.settings.uri.to_string(), proved_at: proved_at.clone() })
             }
-            Proof::None | Proof::Outdated => None,
+            Proof::None | Proof::Outdated | Proof::Revoked => None,
         }
     }
 

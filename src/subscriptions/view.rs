@@ -52,6 +52,8 @@ pub enum Proof {
     None,
     /// This object, but another URI or other TLS settings.
     Outdated,
+    /// This object, but the endpoint has refused since.
+    Revoked,
     /// This object as it is, at this time (RFC 3339).
     Current(String),
 }
@@ -88,6 +90,7 @@ impl Known {
         let proof = match &status.verification {
             Some(proof) if Some(&proof.uid) != webhook.metadata.uid.as_ref() => Proof::None,
             None => Proof::None,
+            Some(proof) if proof.revoked_time.is_some() => Proof::Revoked,
             Some(proof) if proof.uri == settings.uri.as_str() && proof.tls_digest == settings.tls_digest => {
                 Proof::Current(proof.time.0.to_string())
             }
@@ -136,6 +139,12 @@ impl View {
             Proof::Current(_) => {}
             Proof::None => {
                 let message = "the endpoint has not proved itself yet; see the condition Verified".to_owned();
+                return Standing::Held(DeliveringReason::NotVerified, message);
+            }
+            Proof::Revoked => {
+                let message = "the endpoint refused its last verification; events are held until it proves \
+                               itself again: see the condition Verified"
+                    .to_owned();
                 return Standing::Held(DeliveringReason::NotVerified, message);
             }
             Proof::Outdated => {
@@ -230,13 +239,19 @@ mod tests {
     #[test]
     fn a_webhook_is_sent_to_only_enabled_and_under_its_own_proof_of_what_it_is_now() {
         use DeliveringReason::{Disabled, NotVerified};
-        let table: [(&str, Edit, Option<DeliveringReason>, bool); 8] = [
+        let table: [(&str, Edit, Option<DeliveringReason>, bool); 9] = [
             ("as it is", |_| {}, None, true),
             ("disabled", |w| w["spec"]["enabled"] = json!(false), Some(Disabled), false),
             ("never proved", |w| w["status"] = json!({}), Some(NotVerified), false),
             (
                 "another URI",
                 |w| w["spec"]["uri"] = json!("https://other.example.com"),
+                Some(NotVerified),
+                true,
+            ),
+            (
+                "a proof that was revoked",
+                |w| w["status"]["verification"]["revokedTime"] = json!("2026-11-24T09:00:00.000000Z"),
                 Some(NotVerified),
                 true,
             ),

@@ -105,6 +105,28 @@ async fn edits_that_race_with_events_neither_lose_one_nor_misdirect_one() {
 }
 
 #[tokio::test]
+async fn events_for_an_endpoint_that_took_back_its_proof_are_held_until_it_proves_itself_again() {
+    let namespace = Cluster::connect().await.namespace("revoked").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let producer = Producer::new(&namespace).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    endpoint.on_challenge(Behaviour::wrong_key());
+    let annotate = |value| json!({"metadata": {"annotations": {VERIFY_REQUESTED_AT: value}}});
+    namespace.edit("audit", annotate("again")).await;
+    namespace.await_condition("audit", "Verified", "False", "KeyMismatch").await;
+    namespace.await_condition("audit", "Delivering", "False", "NotVerified").await;
+    assert_eq!(producer.send(&herald, &event("user.created", "held")).await, 1, "it is matched");
+    let proofs = endpoint.challenges().len();
+    endpoint.on_challenge(Behaviour::proof());
+    let delivery = endpoint.next_delivery().await;
+    assert_eq!(id_of(&delivery), "held");
+    assert!(endpoint.challenges().len() > proofs, "it proved itself before");
+    herald.stop().await;
+    assert_eq!(endpoint.deliveries().len(), 1);
+}
+
+#[tokio::test]
 async fn a_verification_on_demand_brings_back_an_endpoint_that_was_gone() {
     let namespace = Cluster::connect().await.namespace("gone").await;
     let mut herald = HeraldProcess::start(&[&namespace]).await;

@@ -20,7 +20,8 @@ fn a_try_on_demand_takes_the_proof_away_only_when_the_endpoint_refuses() {
         let order = scene.decide(at(1), Progress::Idle).challenge;
         assert_eq!(order.and_then(|o| o.requested).as_deref(), Some("first"));
         let plan = scene.end(at(1), Some("first"), Err(fault(reason)));
-        assert_eq!(scene.status.verification.is_some(), stands, "{reason:?}");
+        let proof = scene.status.verification.as_ref().expect("what was proved once is remembered");
+        assert_eq!(proof.revoked_time.is_none(), stands, "{reason:?}");
         assert_eq!(plan.ready, if stands { Reason::Verified } else { reason });
         assert_eq!(scene.status.last_handled_verify_request.as_deref(), Some("first"));
         let told = if stands { "VerificationFailed" } else { "VerificationRevoked" };
