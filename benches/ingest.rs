@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 mod support;
 
 use support::certificates::Files;
+use support::machine::processor_time;
 
 const CONNECTIONS: usize = 64;
 /// As long as the token of a `ServiceAccount`.
@@ -80,12 +81,12 @@ async fn serve(seconds: u64) {
 
     println!("{CONNECTIONS} connections, {} bytes an event, {seconds} s each", event(0).len());
     for batch in [1_u64, 100] {
-        let before = processor_time();
+        let before = processor_time(std::process::id());
         let client = Command::new(std::env::current_exe().unwrap())
             .args(["client", &address.to_string(), folder, &batch.to_string(), &seconds.to_string()])
             .output();
         let output = tokio::task::spawn_blocking(move || client).await.unwrap().unwrap();
-        let used = processor_time().saturating_sub(before);
+        let used = processor_time(std::process::id()).saturating_sub(before);
         let text = String::from_utf8(output.stdout).unwrap();
         let [requests, p50, p99] =
             <[u64; 3]>::try_from(text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
@@ -100,14 +101,6 @@ async fn serve(seconds: u64) {
     }
     shutdown.cancel();
     server.await.unwrap().unwrap();
-}
-
-/// User and system time of this process.
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("a Linux machine");
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }
 
 async fn clients(address: SocketAddr, folder: &str, batch: usize, length: Duration) {

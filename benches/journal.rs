@@ -7,13 +7,10 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::cast_precision_loss,
     reason = "a benchmark prints, stops at what is wrong, and rounds"
 )]
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,13 +21,18 @@ use herald::journal::embedded::{Config, Embedded};
 use herald::journal::{Append, Appended, Journal, Lane, Lease, Outcome, Settled};
 use herald::model::{Clock, Event, EventType, Ordering, Timestamp, WebhookUid};
 
+#[path = "support/mod.rs"]
+mod support;
+
+use support::machine::{Fdatasync, fdatasync, memory_mb, processor_time};
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder =
             tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
         let length = Duration::from_secs(setting("SECONDS", 5));
-        disk(folder.path(), Duration::from_secs(2));
+        disk(folder.path());
         for (name, callers, batch) in [
             ("append, 1 caller, 1 event", 1, 1),
             ("append, 64 callers, 1 event", 64, 1),
@@ -40,13 +42,13 @@ fn main() {
         ] {
             append(folder.path(), name, callers, batch, length).await;
         }
-        disk(folder.path(), Duration::from_secs(2));
+        disk(folder.path());
         for ordering in [Ordering::None, Ordering::PerUser] {
             drain(folder.path(), setting("DELIVERIES", 300_000), ordering).await;
         }
         through(folder.path(), 64, 1, length).await;
         through(folder.path(), 64, 100, length).await;
-        disk(folder.path(), Duration::from_secs(2));
+        disk(folder.path());
     });
 }
 
@@ -54,21 +56,9 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// The rate of fdatasync after 8 KiB were appended.
-fn disk(folder: &Path, length: Duration) {
-    let mut file = File::create(folder.join("disk")).unwrap();
-    let mut times = Vec::new();
-    let start = Instant::now();
-    while start.elapsed() < length {
-        file.write_all(&[7; 8192]).unwrap();
-        let sync = Instant::now();
-        file.sync_data().unwrap();
-        times.push(sync.elapsed());
-    }
-    let rate = times.len() as f64 / start.elapsed().as_secs_f64();
-    times.sort_unstable();
-    let at = |share: usize| times[times.len() * share / 100].as_secs_f64() * 1000.0;
-    println!("disk: {rate:.0} fdatasync/s of 8 KiB, p50 {:.2} ms, p99 {:.2} ms", at(50), at(99));
+fn disk(folder: &Path) {
+    let Fdatasync { rate, p50, p99 } = fdatasync(folder);
+    println!("disk: {rate:.0} fdatasync/s of 8 KiB, p50 {p50:.2} ms, p99 {p99:.2} ms");
 }
 
 fn webhook() -> WebhookUid {
@@ -97,20 +87,6 @@ fn open(path: &Path) -> Embedded {
     Embedded::open(config, Clock::default()).unwrap()
 }
 
-/// CPU time of this process, from Linux's clock ticks of 10 ms.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
-}
-
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
-
 fn disk_bytes(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).unwrap().flatten();
     let size = |entry: std::fs::DirEntry| {
@@ -131,13 +107,17 @@ struct Meter {
 
 impl Meter {
     fn start() -> Self {
-        Self { start: Instant::now(), cpu: cpu() }
+        Self { start: Instant::now(), cpu: processor_time(std::process::id()) }
     }
 
     fn print(&self, name: &str, count: u64, more: &str) {
         let rate = count as f64 / self.start.elapsed().as_secs_f64();
-        let each = cpu().saturating_sub(self.cpu).as_secs_f64() * 1e6 / count.max(1) as f64;
-        println!("{name}: {rate:.0}/s, {each:.1} us of CPU each, {} MB resident{more}", memory());
+        let cpu = processor_time(std::process::id()).saturating_sub(self.cpu);
+        let each = cpu.as_secs_f64() * 1e6 / count.max(1) as f64;
+        println!(
+            "{name}: {rate:.0}/s, {each:.1} us of CPU each, {:.0} MB resident{more}",
+            memory_mb(std::process::id())
+        );
     }
 }
 

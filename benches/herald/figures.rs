@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::support::machine::quantile;
+
 /// Rows of the final table.
 #[derive(Debug, Default)]
 pub struct Table(Vec<[String; 4]>);
@@ -11,6 +13,11 @@ impl Table {
     pub fn row(&mut self, what: &str, figure: String, ratio: String, target: &str) {
         println!("{what}: {figure} {ratio} (target: {target})");
         self.0.push([what.to_owned(), figure, ratio, target.to_owned()]);
+    }
+
+    /// A row of resident memory.
+    pub fn memory(&mut self, what: &str, megabytes: f64, target: &str) {
+        self.row(what, format!("{megabytes:.0} MB"), String::new(), target);
     }
 }
 
@@ -27,15 +34,6 @@ impl fmt::Display for Table {
 /// The middle of the values; the upper one of two.
 pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
-}
-
-/// The value below which a share of the values lies.
-pub fn quantile(values: &[f64], share: f64) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_unstable_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into the values")]
-    let at = ((values.len() as f64 - 1.0) * share).round() as usize;
-    values[at]
 }
 
 /// A pair of the interleaved runs.

@@ -4,6 +4,7 @@
 //! events as fast as they are accepted; `… open RATE SECONDS` posts at a steady
 //! rate. Both print a line of JSON at their end.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::Uri;
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::HeaderValue;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::figures::quantile;
 use super::sink::now_micros;
 use super::support::certificates::Files;
+use super::support::machine::quantile;
 use super::support::{connect, local};
 
 /// What a producer has done.
@@ -39,8 +42,8 @@ const PADDING: usize = 560;
 
 struct Shared {
     port: u16,
-    namespace: String,
-    token: String,
+    uri: Uri,
+    authorization: HeaderValue,
     run: String,
     batch: u64,
     next: AtomicU64,
@@ -53,10 +56,11 @@ pub async fn run(arguments: &[&str]) {
     };
     let directory = Path::new(directory);
     let tls = Files::in_directory(directory).client();
+    let token = std::fs::read_to_string(directory.join("token")).unwrap();
     let shared = Arc::new(Shared {
         port: port.parse().unwrap(),
-        namespace: (*namespace).to_owned(),
-        token: std::fs::read_to_string(directory.join("token")).unwrap(),
+        uri: format!("/v1/namespaces/{namespace}/events").parse().unwrap(),
+        authorization: format!("Bearer {token}").parse().unwrap(),
         run: uuid::Uuid::new_v4().to_string(),
         batch: batch.parse().unwrap(),
         next: AtomicU64::new(0),
@@ -125,23 +129,31 @@ async fn open(
 
 /// Posts a batch; how long the answer took, in milliseconds.
 async fn post(shared: &Shared, sender: &mut SendRequest<Full<Bytes>>, first: u64) -> f64 {
-    let Shared { namespace, token, run, batch, padding, .. } = shared;
-    let event = |number: u64| {
-        format!(
+    let Shared { uri, authorization, run, batch, padding, .. } = shared;
+    let mut body = String::with_capacity(usize::try_from(*batch).unwrap() * (PADDING + 256));
+    let event = |number: u64, body: &mut String| {
+        write!(
+            body,
             r#"{{"specversion":"1.0","id":"{run}-{number}","source":"/bench","type":"user.created","subject":"user-{}","data":{{"sent":{},"padding":"{padding}"}}}}"#,
             number % 10_000,
             now_micros()
         )
+        .unwrap();
     };
-    let (content_type, body) = if *batch == 1 {
-        ("application/cloudevents+json", event(first))
+    let content_type = if *batch == 1 {
+        event(first, &mut body);
+        "application/cloudevents+json"
     } else {
-        let events: Vec<_> = (first..first + batch).map(event).collect();
-        ("application/cloudevents-batch+json", format!("[{}]", events.join(",")))
+        for number in first..first + batch {
+            body.push(if number == first { '[' } else { ',' });
+            event(number, &mut body);
+        }
+        body.push(']');
+        "application/cloudevents-batch+json"
     };
-    let request = hyper::Request::post(format!("/v1/namespaces/{namespace}/events"))
+    let request = hyper::Request::post(uri.clone())
         .header("host", "localhost")
-        .header("authorization", format!("Bearer {token}"))
+        .header("authorization", authorization.clone())
         .header("content-type", content_type)
         .body(Full::from(body))
         .unwrap();

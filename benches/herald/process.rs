@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use super::support::machine;
+
 /// A child that ends with this value.
 pub struct Process {
     child: Child,
@@ -42,18 +44,12 @@ impl Process {
 
     /// Processor time so far, in microseconds, to a hundredth of a second.
     pub fn cpu_micros(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name may hold spaces; it ends with the last bracket.
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks * 10_000.0
+        machine::processor_time(self.child.id()).as_secs_f64() * 1e6
     }
 
     /// Resident memory, in megabytes.
     pub fn memory_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        machine::memory_mb(self.child.id())
     }
 
     /// Asks it to stop, and waits.

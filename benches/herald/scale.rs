@@ -34,8 +34,7 @@ pub async fn ten_thousand(bench: &Bench, table: &mut Table) {
     tokio::time::sleep(IDLE).await;
     let share = (herald.process.cpu_micros() - cpu) / IDLE.as_secs_f64() / 10_000.0;
     table.row("10,000 Webhooks: idle", format!("{share:.2} % of a core"), String::new(), "1 %");
-    let memory = format!("{:.0} MB", herald.process.memory_mb());
-    table.row("10,000 Webhooks: memory", memory, String::new(), "250 MB");
+    table.memory("10,000 Webhooks: memory", herald.process.memory_mb(), "250 MB");
     let sent = bench.seen().challenges - challenges;
     table.row("10,000 Webhooks: challenges at start", sent.to_string(), String::new(), "0");
 

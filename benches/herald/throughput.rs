@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::figures::{Pair, Table, median, quantile, ratio};
+use super::figures::{Pair, Table, median, ratio};
 use super::server::{Bench, Herald, journal_directory};
+use super::support::machine::quantile;
 
 /// Interleaved pairs of Herald and the bare client.
 const PAIRS: usize = 5;
 /// As many as the bare client of the published figures has.
 const CONNECTIONS: usize = 64;
+/// Producers, each with one request at a time: so many that neither core waits for the disk.
+const PRODUCERS: usize = 128;
 /// What a webhook has that says nothing of it.
 pub const DEFAULT_IN_FLIGHT: usize = 16;
 /// How long a wait may be that should be short.
@@ -70,8 +73,7 @@ pub async fn drain(bench: &Bench, table: &mut Table) {
         bench.wait_for_silence();
     }
     ratio(table, "drain a stored backlog to one endpoint", "deliveries", &pairs, "0.50");
-    let memory = format!("{:.0} MB", herald.process.memory_mb());
-    table.row("memory after that", memory, String::new(), "60 MB");
+    table.memory("memory after that", herald.process.memory_mb(), "60 MB");
     end(bench, herald, "drain").await;
     bench.cluster.secret(true).await;
 }
@@ -88,8 +90,7 @@ pub async fn accept_to_delivered(bench: &Bench, table: &mut Table) {
         let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald, batch, count, 1)).collect();
         ratio(table, what, "deliveries", &pairs, target);
     }
-    let memory = format!("{:.0} MB", herald.process.memory_mb());
-    table.row("memory at full load, one webhook", memory, String::new(), "60 MB");
+    table.memory("memory at full load, one webhook", herald.process.memory_mb(), "60 MB");
     end(bench, herald, "through").await;
 }
 
@@ -108,7 +109,7 @@ fn pair(bench: &Bench, herald: &Herald, batch: u64, count: u64, copies: u64) -> 
     let bare = bench.bare(CONNECTIONS, 6.0);
     let before = bench.seen().deliveries;
     let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
-    let mut load = bench.load(herald, CONNECTIONS, batch, &["closed", &count.to_string()]);
+    let mut load = bench.load(herald, PRODUCERS, batch, &["closed", &count.to_string()]);
     load.line();
     bench.wait_for(before + count * copies, LIMIT);
     let seconds = begun.elapsed().as_secs_f64();

@@ -1,7 +1,14 @@
 //! What several benchmarks have in common.
-#![allow(dead_code, reason = "no benchmark uses all of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "no benchmark uses all of it, and each stops at what is wrong"
+)]
 
 pub mod certificates;
+pub mod machine;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

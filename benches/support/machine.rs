@@ -1,0 +1,60 @@
+//! What this machine and a process on it have done.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The disk, under small writes that are made durable one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Fdatasync {
+    /// A second.
+    pub rate: f64,
+    /// Of one, in milliseconds.
+    pub p50: f64,
+    /// Of one, in milliseconds.
+    pub p99: f64,
+}
+
+/// Appends 8 KiB and calls fdatasync, again and again for two seconds.
+pub fn fdatasync(folder: &Path) -> Fdatasync {
+    let path = folder.join("fdatasync");
+    let mut file = File::create(&path).unwrap();
+    let begun = Instant::now();
+    let mut millis = Vec::new();
+    while begun.elapsed() < Duration::from_secs(2) {
+        file.write_all(&[b'x'; 8192]).unwrap();
+        let before = Instant::now();
+        file.sync_data().unwrap();
+        millis.push(before.elapsed().as_secs_f64() * 1000.0);
+    }
+    let rate = millis.len() as f64 / begun.elapsed().as_secs_f64();
+    std::fs::remove_file(path).unwrap();
+    Fdatasync { rate, p50: quantile(&millis, 0.5), p99: quantile(&millis, 0.99) }
+}
+
+/// The value below which a share of the values lies.
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into the values")]
+    let at = ((values.len() as f64 - 1.0) * share).round() as usize;
+    values[at]
+}
+
+/// Processor time of a process so far, to a hundredth of a second.
+pub fn processor_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name may hold spaces; it ends with the last bracket.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Resident memory of a process, in megabytes.
+pub fn memory_mb(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
