@@ -10,8 +10,6 @@ use super::support::machine::quantile;
 const PAIRS: usize = 5;
 /// As many as the bare client of the published figures has.
 const CONNECTIONS: usize = 64;
-/// Producers, each with one request at a time: so many that neither core waits for the disk.
-const PRODUCERS: usize = 128;
 /// What a webhook has that says nothing of it.
 pub const DEFAULT_IN_FLIGHT: usize = 16;
 /// How long a wait may be that should be short.
@@ -109,7 +107,7 @@ fn pair(bench: &Bench, herald: &Herald, batch: u64, count: u64, copies: u64) -> 
     let bare = bench.bare(CONNECTIONS, 6.0);
     let before = bench.seen().deliveries;
     let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
-    let mut load = bench.load(herald, PRODUCERS, batch, &["closed", &count.to_string()]);
+    let mut load = bench.load(herald, CONNECTIONS, batch, &["closed", &count.to_string()]);
     load.line();
     bench.wait_for(before + count * copies, LIMIT);
     let seconds = begun.elapsed().as_secs_f64();
