@@ -103,12 +103,12 @@ impl Writer {
                 inner.oldest = old.oldest;
             }
         }
+        commit.counts_of(cell);
         let expired = (old.queued.len() + old.parked.len()) as u64;
         for (seq, ticket) in old.parked {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
             self.release_event(commit, seq, &ticket, false)?;
-            commit.counts_of(cell);
             let mut inner = cell.lock();
             inner.pending = inner.pending.saturating_sub(1);
             inner.parked = inner.parked.saturating_sub(1);

@@ -211,6 +211,8 @@ impl Writer {
             Op::Close(answer) => {
                 // Once more, when the low-water marks are where they belong.
                 self.write(commit)?;
+                #[cfg(test)]
+                super::tests::recount::check_written(&self.store, &self.core.lanes);
                 self.core.lanes.all().iter().for_each(|cell| commit.counts_of(cell));
                 commit.durable = true;
                 commit.close = Some(answer);
