@@ -273,6 +273,13 @@ pub struct Verification {
     pub revoked_time: Option<MicroTime>,
 }
 
+impl Verification {
+    /// Whether it stands for this object with this URI and these TLS settings.
+    pub fn covers(&self, uid: &str, uri: &str, tls_digest: &str) -> bool {
+        self.revoked_time.is_none() && self.uid == uid && self.uri == uri && self.tls_digest == tls_digest
+    }
+}
+
 /// Tries that failed, so that a restart goes on where the last process stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

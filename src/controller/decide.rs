@@ -355,10 +355,7 @@ fn own_part(stored: &WebhookStatus) -> WebhookStatus {
 
 impl Target {
     fn is_proved_by(&self, proof: &Verification) -> bool {
-        proof.revoked_time.is_none()
-            && self.uid == proof.uid
-            && self.uri == proof.uri
-            && self.tls_digest == proof.tls_digest
+        proof.covers(&self.uid, &self.uri, &self.tls_digest)
     }
 
     fn was_tried_by(&self, attempts: &VerificationAttempts) -> bool {

@@ -87,13 +87,14 @@ impl Known {
     ) -> Result<Self, SpecError> {
         let settings = Settings::read(&webhook.spec)?;
         let status = webhook.status.unwrap_or_default();
+        let own = webhook.metadata.uid.as_deref().unwrap_or_default();
         let proof = match &status.verification {
-            Some(proof) if Some(&proof.uid) != webhook.metadata.uid.as_ref() => Proof::None,
-            None => Proof::None,
-            Some(proof) if proof.revoked_time.is_some() => Proof::Revoked,
-            Some(proof) if proof.uri == settings.uri.as_str() && proof.tls_digest == settings.tls_digest => {
+            Some(proof) if proof.covers(own, settings.uri.as_str(), &settings.tls_digest) => {
                 Proof::Current(proof.time.0.to_string())
             }
+            Some(proof) if proof.uid != own => Proof::None,
+            None => Proof::None,
+            Some(proof) if proof.revoked_time.is_some() => Proof::Revoked,
             Some(_) => Proof::Outdated,
         };
         let delivering =
