@@ -39,8 +39,7 @@ struct Agenda {
 
 impl Agenda {
     fn soon(&mut self, uid: WebhookUid, now: Instant) {
-        let due = self.looked.get(&uid).map(|looked| *looked + LOOK_EVERY).filter(|due| *due > now);
-        if let Some(due) = due {
+        if let Some(due) = not_before(&self.looked, uid, LOOK_EVERY, now) {
             self.later.insert((due, uid));
         } else if self.queued.insert(uid) {
             self.now.push_back(uid);
@@ -65,9 +64,18 @@ impl Agenda {
 
     /// The moment before which this webhook's progress may not be written; `None` if it may be now.
     fn progress_due(&self, uid: WebhookUid, now: Instant) -> Option<Instant> {
-        let due = *self.written.get(&uid)? + PROGRESS_EVERY;
-        (due > now).then_some(due)
+        not_before(&self.written, uid, PROGRESS_EVERY, now)
     }
+}
+
+/// When it is the webhook's turn again, if that is not now.
+fn not_before(
+    last: &HashMap<WebhookUid, Instant>,
+    uid: WebhookUid,
+    every: Duration,
+    now: Instant,
+) -> Option<Instant> {
+    last.get(&uid).map(|last| *last + every).filter(|due| *due > now)
 }
 
 /// Reports until `shutdown`.
