@@ -95,13 +95,13 @@ impl Writer {
         item: &Item,
     ) -> bool {
         let cell = self.core.lanes.cell(webhook);
+        commit.counts_of(&cell);
         let mut inner = cell.lock();
         let limit = self.core.config.backlog;
         if inner.pending < limit {
             inner.pending += 1;
             inner.oldest.get_or_insert(ticket.accepted_at);
             drop(inner);
-            commit.counts_of(&cell);
             let key = keys::ready(webhook, seq);
             if ticket.shared {
                 commit.batch.put(&self.store.ready, key, ticket.encode());
@@ -112,7 +112,6 @@ impl Writer {
         }
         inner.dead += 1;
         drop(inner);
-        commit.counts_of(&cell);
         let letter = DeadLetter {
             event: Arc::clone(&item.event),
             accepted_at: ticket.accepted_at,

@@ -80,14 +80,9 @@ impl Inner {
     }
 
     /// The counts, to be stored with every change of them.
-    pub fn encode(&self) -> [u8; 48] {
+    pub fn encode(&self) -> [[u8; 8]; 6] {
         let oldest = self.oldest.map_or(u64::MAX, Timestamp::as_millis);
-        let counts = [self.low, self.dead, self.pending, self.retrying, self.parked, oldest];
-        let mut bytes = [0; 48];
-        for (place, count) in bytes.chunks_exact_mut(8).zip(counts) {
-            place.copy_from_slice(&count.to_be_bytes());
-        }
-        bytes
+        [self.low, self.dead, self.pending, self.retrying, self.parked, oldest].map(u64::to_be_bytes)
     }
 
     /// Takes over what [`Self::encode`] wrote.

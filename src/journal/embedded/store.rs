@@ -165,13 +165,9 @@ impl Store {
 
     /// Hands a batch to the operating system: it survives the process.
     pub fn commit(&self, mut batch: Batch, counters: Counters) -> Result<(), StoreError> {
-        let mut value = [0; 24];
-        let (seq, rest) = value.split_at_mut(8);
-        seq.copy_from_slice(&counters.next_seq.to_be_bytes());
-        let (bytes, now) = rest.split_at_mut(8);
-        bytes.copy_from_slice(&counters.live_bytes.to_be_bytes());
-        now.copy_from_slice(&counters.now.as_millis().to_be_bytes());
-        batch.put(&self.meta, keys::COUNTERS, value);
+        let Counters { next_seq, live_bytes, now } = counters;
+        let value = [next_seq, live_bytes, now.as_millis()].map(u64::to_be_bytes);
+        batch.put(&self.meta, keys::COUNTERS, value.as_flattened());
         for (keyspace, key) in batch.last_once {
             batch.writes.remove(&keyspace, key);
         }

@@ -238,7 +238,7 @@ impl Writer {
         for (webhook, cell) in commit.lanes.drain() {
             let mut inner = cell.lock();
             inner.raise_low();
-            commit.batch.put(&self.store.lanes, *webhook.as_bytes(), inner.encode());
+            commit.batch.put(&self.store.lanes, *webhook.as_bytes(), inner.encode().as_flattened());
         }
         let now = self.core.clock.now();
         if !commit.batch.is_empty() {
