@@ -95,8 +95,7 @@ impl Writer {
         item: &Item,
     ) -> bool {
         let cell = self.core.lanes.cell(webhook);
-        commit.counts_of(&cell);
-        let mut inner = cell.lock();
+        let mut inner = commit.counts_of(&cell);
         let limit = self.core.config.backlog;
         if inner.pending < limit {
             inner.pending += 1;

@@ -88,7 +88,7 @@ impl Writer {
         };
         let end = self.read_old(cell, cutoff, from, &out, &mut old)?;
         {
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(cell);
             if let Some(holder) = inner.holder(epoch) {
                 holder.cursor = holder.cursor.max(end);
                 holder.end_fill(holder.caught_up, self.core.read_ahead());
@@ -103,13 +103,12 @@ impl Writer {
                 inner.oldest = old.oldest;
             }
         }
-        commit.counts_of(cell);
         let expired = (old.queued.len() + old.parked.len()) as u64;
         for (seq, ticket) in old.parked {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
             self.release_event(commit, seq, &ticket, false)?;
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(cell);
             inner.pending = inner.pending.saturating_sub(1);
             inner.parked = inner.parked.saturating_sub(1);
         }

@@ -70,11 +70,10 @@ impl Writer {
         let cell = drop.cell;
         commit.batch.remove(&self.store.lanes, keys::state(cell.webhook));
         {
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(&cell);
             inner.dropping = false;
             inner.dead = 0;
         }
-        commit.counts_of(&cell);
         let answer = drop.answer.take();
         commit.after_sync(move |core| {
             // What was appended meanwhile waits for a holder.
@@ -117,7 +116,7 @@ impl Writer {
                 }
                 ended.push((seq, ticket));
                 commit.batch.remove(&self.store.order, from.order);
-                let mut inner = cell.lock();
+                let mut inner = commit.counts_of(cell);
                 match at {
                     Some(at) => {
                         inner.retrying = inner.retrying.saturating_sub(1);
@@ -135,9 +134,8 @@ impl Writer {
         for (seq, ticket) in &ended {
             self.release_event(commit, *seq, ticket, ready)?;
         }
-        commit.counts_of(cell);
         {
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(cell);
             inner.pending = inner.pending.saturating_sub(ended.len() as u64);
         }
         if !ended.is_empty() {

@@ -79,9 +79,8 @@ impl Writer {
             commit.batch.put(&self.store.events, keys::seq(*seq), record.as_slice());
         }
         self.put_order(commit, cell, *seq, ticket, at);
-        commit.counts_of(cell);
         {
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(cell);
             if matches!(place, Place::Retry(_)) {
                 inner.retrying = inner.retrying.saturating_sub(1);
             }
@@ -136,8 +135,7 @@ impl Writer {
                 return Ok(Unblocked { first: Some(next), due: None });
             }
             self.put_order(commit, cell, next, &waiting, Some(AT_ONCE));
-            commit.counts_of(cell);
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(cell);
             inner.parked = inner.parked.saturating_sub(1);
             inner.retrying += 1;
             return Ok(Unblocked { first: Some(next), due: Some(waiting) });

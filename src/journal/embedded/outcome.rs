@@ -81,10 +81,9 @@ impl Writer {
             unblocked = self.unblock(commit, &cell, ticket.user, seq)?;
         }
         {
-            let mut inner = cell.lock();
+            let mut inner = commit.counts_of(&cell);
             inner.pending = inner.pending.saturating_sub(1);
         }
-        commit.counts_of(&cell);
         commit.after_write(move |_| {
             let mut inner = cell.lock();
             let Some(holder) = inner.holder(epoch) else {
@@ -121,7 +120,7 @@ impl Writer {
     ) {
         // A key is written once in a commit: what stands at the same place is only replaced.
         if place == Place::Retry(at) {
-            cell.lock().retrying -= 1;
+            commit.counts_of(&cell).retrying -= 1;
         } else {
             self.unqueue(commit, &cell, seq, place);
         }
@@ -131,8 +130,7 @@ impl Writer {
         let key = keys::order(webhook, ticket.user, seq);
         commit.batch.put(&self.store.order, key, order::encode(Some(at), &ticket));
         commit.order_dirty = true;
-        cell.lock().retrying += 1;
-        commit.counts_of(&cell);
+        commit.counts_of(&cell).retrying += 1;
         commit.after_write(move |_| {
             let mut inner = cell.lock();
             let Some(holder) = inner.holder(epoch) else {
@@ -148,12 +146,12 @@ impl Writer {
         });
     }
 
-    fn unqueue(&mut self, commit: &mut Commit, cell: &Cell, seq: u64, place: Place) {
+    fn unqueue(&mut self, commit: &mut Commit, cell: &Arc<Cell>, seq: u64, place: Place) {
         match place {
             Place::Ready => commit.batch.remove_once(&self.store.ready, keys::ready(cell.webhook, seq)),
             Place::Retry(at) => {
                 commit.batch.remove(&self.store.retry, keys::timed(cell.webhook, at, seq));
-                let mut inner = cell.lock();
+                let mut inner = commit.counts_of(cell);
                 inner.retrying = inner.retrying.saturating_sub(1);
             }
         }
@@ -206,7 +204,6 @@ impl Writer {
         };
         let key = keys::timed(cell.webhook, letter.died_at, seq);
         commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
-        cell.lock().dead += 1;
-        commit.counts_of(cell);
+        commit.counts_of(cell).dead += 1;
     }
 }

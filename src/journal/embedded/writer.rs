@@ -11,13 +11,13 @@
 //! any more: everybody is told, and the store is let go.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::cell::Cell;
+use super::cell::{Cell, Inner};
 use super::core::Core;
 use super::keys;
 use super::op::Op;
@@ -98,9 +98,10 @@ impl Commit {
         }
     }
 
-    /// Notes that a lane's counts have to be written, with what changed them.
-    pub fn counts_of(&mut self, cell: &Arc<Cell>) {
+    /// A lane's counts, to be changed; they are written with what changed them.
+    pub fn counts_of<'a>(&mut self, cell: &'a Arc<Cell>) -> MutexGuard<'a, Inner> {
         self.lanes.entry(cell.webhook).or_insert_with(|| Arc::clone(cell));
+        cell.lock()
     }
 
     /// Runs when the batch is written, synced or not.
@@ -213,7 +214,7 @@ impl Writer {
                 self.write(commit)?;
                 #[cfg(test)]
                 super::tests::recount::check_written(&self.store, &self.core.lanes);
-                self.core.lanes.all().iter().for_each(|cell| commit.counts_of(cell));
+                self.core.lanes.all().iter().for_each(|cell| drop(commit.counts_of(cell)));
                 commit.durable = true;
                 commit.close = Some(answer);
                 Ok(())
@@ -263,7 +264,7 @@ impl Writer {
         let aging = self.live_bytes > 0 && now.since(self.persisted) >= Duration::from_secs(10);
         if aging {
             // Any write keeps it.
-            self.core.lanes.all().iter().take(1).for_each(|cell| commit.counts_of(cell));
+            self.core.lanes.all().iter().take(1).for_each(|cell| drop(commit.counts_of(cell)));
         }
         self.compact_if_worth();
         let metrics = &self.core.metrics;
