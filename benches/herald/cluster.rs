@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use herald::api::{Webhook, webhook_crd};
 
+/// With what deliveries are signed.
+pub const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// The audience of the benchmark's token.
 pub const AUDIENCE: &str = "herald-bench";
 
@@ -86,7 +88,7 @@ impl Cluster {
                 "metadata": { "name": "keys", "labels": { "herald.dev/allow-webhooks": "true" } },
                 "stringData": {
                     "api-key": "change-me",
-                    "signing-secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+                    "signing-secret": SIGNING_SECRET,
                 },
             }))
             .await;

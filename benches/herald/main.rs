@@ -28,6 +28,7 @@ mod disk;
 mod figures;
 mod load;
 mod process;
+mod relay;
 mod scale;
 mod server;
 mod sink;
@@ -44,6 +45,7 @@ fn main() {
     match words.as_slice() {
         ["sink", rest @ ..] => block_on(sink::run(rest)),
         ["bare", rest @ ..] => block_on(bare::run(rest)),
+        ["relay", rest @ ..] => block_on(relay::run(rest)),
         // On one thread: a producer on a machine of its own would cost Herald nothing, so this one
         // is to cost little.
         ["load", rest @ ..] => {
@@ -72,6 +74,7 @@ async fn all(only: &[&str]) {
         throughput::drain(&bench, &mut table).await;
     }
     if wanted("through") {
+        throughput::relay(&bench, &mut table);
         throughput::accept_to_delivered(&bench, &mut table).await;
     }
     if wanted("latency") {

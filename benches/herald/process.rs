@@ -36,9 +36,9 @@ impl Process {
         line.trim_end().to_owned()
     }
 
-    /// Writes an empty line and reads the answer.
-    pub fn ask(&mut self) -> String {
-        self.input.write_all(b"\n").unwrap();
+    /// Writes a line and reads the answer.
+    pub fn ask(&mut self, question: &str) -> String {
+        writeln!(self.input, "{question}").unwrap();
         self.line()
     }
 

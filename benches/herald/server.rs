@@ -20,8 +20,6 @@ pub struct Bench {
     files: Files,
     pub cluster: Cluster,
     sink: Mutex<Process>,
-    /// Those that the sink has told and nobody has taken.
-    latencies_micros: Mutex<Vec<u64>>,
     pub sink_port: u16,
 }
 
@@ -33,14 +31,7 @@ impl Bench {
         let cluster = Cluster::start(directory.path()).await;
         let mut sink = Process::role(&["sink", directory.path().to_str().unwrap()]);
         let sink_port = sink.line().parse().unwrap();
-        Self {
-            directory,
-            files,
-            cluster,
-            sink: Mutex::new(sink),
-            latencies_micros: Mutex::default(),
-            sink_port,
-        }
+        Self { directory, files, cluster, sink: Mutex::new(sink), sink_port }
     }
 
     pub fn directory(&self) -> &Path {
@@ -49,16 +40,23 @@ impl Bench {
 
     /// What the sink has seen.
     pub fn seen(&self) -> Seen {
-        let mut seen: Seen = serde_json::from_str(&self.sink.lock().unwrap().ask()).unwrap();
-        self.latencies_micros.lock().unwrap().append(&mut seen.latencies_micros);
-        seen
+        self.ask_sink("")
     }
 
-    /// The latencies of what has arrived since the last call, in milliseconds.
+    /// From now on the sink looks how long ago it was sent what arrives.
+    pub fn time_arrivals(&self) {
+        self.ask_sink("time");
+    }
+
+    /// How long it took what has arrived since then, in milliseconds; and no
+    /// more of it.
     pub fn take_latencies(&self) -> Vec<f64> {
-        self.seen();
-        let micros = std::mem::take(&mut *self.latencies_micros.lock().unwrap());
+        let micros = self.ask_sink("latencies").latencies_micros;
         micros.into_iter().map(|micros| micros as f64 / 1000.0).collect()
+    }
+
+    fn ask_sink(&self, question: &str) -> Seen {
+        serde_json::from_str(&self.sink.lock().unwrap().ask(question)).unwrap()
     }
 
     /// Runs the bare client for so long; requests a second.
@@ -71,11 +69,18 @@ impl Bench {
             .unwrap()
     }
 
+    /// Starts the relay, to the sink; it and its port.
+    pub fn relay(&self, connections: usize) -> (Process, u16) {
+        let (directory, sink) = (self.directory().to_str().unwrap(), self.sink_port.to_string());
+        let mut relay = Process::role(&["relay", directory, &sink, &connections.to_string()]);
+        let port = relay.line().parse().unwrap();
+        (relay, port)
+    }
+
     /// Starts a producer; its result is the line that it prints.
-    pub fn load(&self, herald: &Herald, connections: usize, batch: u64, how: &[&str]) -> Process {
+    pub fn load(&self, port: u16, connections: usize, batch: u64, how: &[&str]) -> Process {
         let directory = self.directory().to_str().unwrap();
-        let (port, connections, batch) =
-            (herald.port.to_string(), connections.to_string(), batch.to_string());
+        let (port, connections, batch) = (port.to_string(), connections.to_string(), batch.to_string());
         let mut arguments = vec!["load", directory, &port, &self.cluster.namespace, &connections, &batch];
         arguments.extend(how);
         Process::role(&arguments)
@@ -83,11 +88,11 @@ impl Bench {
 
     /// Runs a producer to its end.
     pub fn post(&self, herald: &Herald, connections: usize, batch: u64, how: &[&str]) -> Posted {
-        serde_json::from_str(&self.load(herald, connections, batch, how).line()).unwrap()
+        serde_json::from_str(&self.load(herald.port, connections, batch, how).line()).unwrap()
     }
 
-    /// Waits until the sink has had so many deliveries more than `before`; how
-    /// many it has had.
+    /// Waits until the sink has had so many deliveries; how many it has had. To
+    /// ask costs what is measured, so it asks a hundred times a second.
     pub fn wait_for(&self, deliveries: u64, limit: Duration) -> u64 {
         let begun = Instant::now();
         loop {
@@ -96,7 +101,7 @@ impl Bench {
                 return seen;
             }
             assert!(begun.elapsed() < limit, "{seen} of {deliveries} deliveries arrived within {limit:?}");
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -117,7 +122,8 @@ impl Bench {
 /// `herald run`.
 pub struct Herald {
     pub process: Process,
-    port: u16,
+    /// Where it takes events.
+    pub port: u16,
     /// How long it took until it was ready.
     pub ready_after: Duration,
 }

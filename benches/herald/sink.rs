@@ -1,12 +1,14 @@
 //! An endpoint that agrees to everything and counts: a child process.
 //!
 //! It prints its port, and then answers each line on its standard input with
-//! one of JSON: how many deliveries and challenges it has had since it began,
-//! and the latencies, in microseconds, since the line before.
+//! one of JSON: how many deliveries and challenges it has had since it began.
+//! Between the lines `time` and `latencies` it looks into each body for when it
+//! was sent; else it reads them and that is all, so that Herald's cost it what
+//! the bare client's do.
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,7 +31,7 @@ pub struct Seen {
     pub deliveries: u64,
     /// GETs.
     pub challenges: u64,
-    /// From the time in the body to the arrival.
+    /// From the time in the body to the arrival, of those that were timed.
     pub latencies_micros: Vec<u64>,
 }
 
@@ -37,11 +39,9 @@ pub struct Seen {
 struct Counters {
     deliveries: AtomicU64,
     challenges: AtomicU64,
+    timed: AtomicBool,
     latencies: Mutex<Vec<u64>>,
 }
-
-/// The most latencies that are kept between two questions.
-const MOST_LATENCIES: usize = 200_000;
 
 pub async fn run(arguments: &[&str]) {
     let files = Files::in_directory(Path::new(arguments[0]));
@@ -50,11 +50,20 @@ pub async fn run(arguments: &[&str]) {
     let counters = Arc::new(Counters::default());
     tokio::spawn(serve(listener, TlsAcceptor::from(files.server()), counters.clone()));
     let answer = move || {
-        for _ in std::io::stdin().lines() {
+        for line in std::io::stdin().lines() {
+            let mut latencies_micros = Vec::new();
+            match line.unwrap().as_str() {
+                "time" => counters.timed.store(true, Ordering::Relaxed),
+                "latencies" => {
+                    counters.timed.store(false, Ordering::Relaxed);
+                    latencies_micros = std::mem::take(&mut *counters.latencies.lock().unwrap());
+                }
+                _ => {}
+            }
             let seen = Seen {
                 deliveries: counters.deliveries.load(Ordering::Relaxed),
                 challenges: counters.challenges.load(Ordering::Relaxed),
-                latencies_micros: std::mem::take(&mut *counters.latencies.lock().unwrap()),
+                latencies_micros,
             };
             println!("{}", serde_json::to_string(&seen).unwrap());
         }
@@ -90,11 +99,10 @@ async fn answer(
     if let Ok(body) = request.into_body().collect().await {
         let body = body.to_bytes();
         counters.deliveries.fetch_add(1, Ordering::Relaxed);
-        if let Some(sent) = sent_at(&body) {
-            let mut latencies = counters.latencies.lock().unwrap();
-            if latencies.len() < MOST_LATENCIES {
-                latencies.push(now_micros().saturating_sub(sent));
-            }
+        if counters.timed.load(Ordering::Relaxed)
+            && let Some(sent) = sent_at(&body)
+        {
+            counters.latencies.lock().unwrap().push(now_micros().saturating_sub(sent));
         }
     }
     Ok(Response::new(Full::default()))

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::figures::{Pair, Table, median, ratio};
+use super::process::Process;
 use super::server::{Bench, Herald, journal_directory};
 use super::support::machine::quantile;
 
@@ -10,6 +11,9 @@ use super::support::machine::quantile;
 const PAIRS: usize = 5;
 /// As many as the bare client of the published figures has.
 const CONNECTIONS: usize = 64;
+/// Of producers that send one event a request: with fewer, all of them wait at
+/// times for the disk, and the processors for them.
+const PRODUCERS: usize = 128;
 /// What a webhook has that says nothing of it.
 pub const DEFAULT_IN_FLIGHT: usize = 16;
 /// How long a wait may be that should be short.
@@ -81,15 +85,25 @@ pub async fn accept_to_delivered(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "through");
     bench.cluster.webhooks("through", 1, CONNECTIONS, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
-    for (what, batch, count, target) in [
-        ("accept to delivered, one event a request", 1, 120_000_u64, "0.25"),
-        ("accept to delivered, batches of 100", 100, 200_000, "0.40"),
+    for (what, connections, batch, count, target) in [
+        ("accept to delivered, one event a request", PRODUCERS, 1, 120_000_u64, "0.25"),
+        ("accept to delivered, batches of 100", CONNECTIONS, 100, 200_000, "0.40"),
     ] {
-        let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald, batch, count, 1)).collect();
+        let load = Load { port: herald.port, connections, batch, count, copies: 1 };
+        let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald.process, &load)).collect();
         ratio(table, what, "deliveries", &pairs, target);
     }
     table.memory("memory at full load, one webhook", herald.process.memory_mb(), "60 MB");
     end(bench, herald, "through").await;
+}
+
+/// The same by a relay that looks into nothing and stores nothing: what two
+/// exchanges cost, whoever makes them.
+pub fn relay(bench: &Bench, table: &mut Table) {
+    let (process, port) = bench.relay(CONNECTIONS);
+    let load = Load { port, connections: CONNECTIONS, batch: 1, count: 240_000, copies: 1 };
+    let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &process, &load)).collect();
+    ratio(table, "for comparison, a relay that stores nothing", "deliveries", &pairs, "");
 }
 
 /// One event to ten webhooks.
@@ -97,22 +111,37 @@ pub async fn fan_out(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "fanout");
     bench.cluster.webhooks("fanout", 10, DEFAULT_IN_FLIGHT, bench.sink_port).await;
     bench.cluster.all_have("Delivering", "True").await;
-    let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald, 10, 20_000, 10)).collect();
+    let load = Load { port: herald.port, connections: CONNECTIONS, batch: 10, count: 20_000, copies: 10 };
+    let pairs: Vec<Pair> = (0..PAIRS).map(|_| pair(bench, &herald.process, &load)).collect();
     ratio(table, "fan-out of one event to 10 webhooks", "deliveries", &pairs, "0.50");
     end(bench, herald, "fanout").await;
 }
 
-/// The bare client, then so many events, each delivered `copies` times.
-fn pair(bench: &Bench, herald: &Herald, batch: u64, count: u64, copies: u64) -> Pair {
+/// What a producer sends.
+struct Load {
+    /// To whom.
+    port: u16,
+    connections: usize,
+    /// Events in a request.
+    batch: u64,
+    /// Events in all.
+    count: u64,
+    /// Deliveries of each.
+    copies: u64,
+}
+
+/// The bare client, then a load until all of it is delivered; `process` is the
+/// one between producer and sink.
+fn pair(bench: &Bench, process: &Process, load: &Load) -> Pair {
     let bare = bench.bare(CONNECTIONS, 6.0);
     let before = bench.seen().deliveries;
-    let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
-    let mut load = bench.load(herald, CONNECTIONS, batch, &["closed", &count.to_string()]);
-    load.line();
+    let (begun, cpu) = (Instant::now(), process.cpu_micros());
+    let Load { port, connections, batch, count, copies } = *load;
+    bench.load(port, connections, batch, &["closed", &count.to_string()]).line();
     bench.wait_for(before + count * copies, LIMIT);
     let seconds = begun.elapsed().as_secs_f64();
     let deliveries = (count * copies) as f64;
-    let cpu = herald.process.cpu_micros() - cpu;
+    let cpu = process.cpu_micros() - cpu;
     Pair { herald: deliveries / seconds, bare, cpu_micros: cpu / deliveries }
 }
 
@@ -124,7 +153,7 @@ pub async fn latency(bench: &Bench, table: &mut Table) {
     // What comes first pays for connections, tokens and sessions.
     bench.post(&herald, 8, 1, &["open", "300", "5"]);
     bench.wait_for_silence();
-    bench.take_latencies();
+    bench.time_arrivals();
     let posted = bench.post(&herald, 8, 1, &["open", "300", "60"]);
     bench.wait_for_silence();
     let millis = bench.take_latencies();

@@ -1,0 +1,80 @@
+//! What two exchanges cost: a server that hands each body to a client, which
+//! signs it and posts it on. It looks into nothing and stores nothing.
+//!
+//! `relay DIRECTORY SINK_PORT CONNECTIONS` prints its port.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_rustls::TlsAcceptor;
+
+use super::bare::Requests;
+use super::support::certificates::Files;
+use super::support::{connect, local};
+
+/// Bodies that wait for one connection.
+const WAITING: usize = 1_024;
+
+struct Relay {
+    connections: Vec<Sender<Bytes>>,
+    next: AtomicUsize,
+}
+
+pub async fn run(arguments: &[&str]) {
+    let [directory, sink, connections] = arguments else { panic!("three arguments") };
+    let files = Files::in_directory(Path::new(directory));
+    let sink = sink.parse().unwrap();
+    let (tls, requests) = (files.client(), Arc::new(Requests::to(sink)));
+    let mut relay = Relay { connections: Vec::new(), next: AtomicUsize::new(0) };
+    for _ in 0..connections.parse().unwrap() {
+        let (sender, bodies) = mpsc::channel(WAITING);
+        tokio::spawn(post(tls.clone(), sink, requests.clone(), bodies));
+        relay.connections.push(sender);
+    }
+    let relay = Arc::new(relay);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap().port());
+    let tls = TlsAcceptor::from(files.server());
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (tls, relay) = (tls.clone(), relay.clone());
+        tokio::spawn(async move {
+            stream.set_nodelay(true).unwrap();
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let service = service_fn(move |request| take(request, relay.clone()));
+            // A client that goes away is none of the relay's business.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn take(request: Request<Incoming>, relay: Arc<Relay>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let next = relay.next.fetch_add(1, Ordering::Relaxed) % relay.connections.len();
+    relay.connections[next].send(body).await.unwrap();
+    let mut response = Response::new(Full::from(r#"{"accepted":1,"duplicate":0,"matched":1}"#));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+async fn post(tls: Arc<ClientConfig>, port: u16, requests: Arc<Requests>, mut bodies: Receiver<Bytes>) {
+    let mut sender = connect(&tls, local(port)).await;
+    while let Some(body) = bodies.recv().await {
+        let answer = sender.send_request(requests.make(body)).await.unwrap();
+        assert!(answer.status().is_success());
+        answer.into_body().collect().await.unwrap();
+    }
+}
