@@ -38,24 +38,7 @@ pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, pending: u6
         Standing::Sendable(_) | Standing::Gone if lane.looked => lane.held.clone(),
         Standing::Sendable(_) | Standing::Gone => gone_by_an_earlier_process(known),
     };
-    let (delivering, reason, message) = match held {
-        Some((reason, message)) => (false, reason, message),
-        None => (true, DeliveringReason::Delivering, "events are delivered as they come".to_owned()),
-    };
-    let status = if delivering { "True" } else { "False" };
-    let stored = known.reported.delivering.as_ref();
-    let since = match stored {
-        Some(stored) if stored.status == status => stored.last_transition_time.clone(),
-        _ => time(now),
-    };
-    let condition = Condition {
-        type_: ConditionType::Delivering.as_str().to_owned(),
-        status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message,
-        observed_generation: Some(known.generation),
-        last_transition_time: since,
-    };
+    let condition = condition(held, Some(known.generation), known.reported.delivering.as_ref(), now);
     let stored = known.reported.delivery.clone().unwrap_or_default();
     let delivery = DeliveryStatus {
         pending: Some(pending),
@@ -64,6 +47,31 @@ pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, pending: u6
         last_failure: lane.last_failure.as_ref().map(failure).or(stored.last_failure),
     };
     Report { condition, delivery }
+}
+
+/// The condition, by what holds the webhook and what its status said before.
+pub(super) fn condition(
+    held: Option<(DeliveringReason, String)>,
+    generation: Option<i64>,
+    stored: Option<&Condition>,
+    now: Timestamp,
+) -> Condition {
+    let (status, reason, message) = match held {
+        Some((reason, message)) => ("False", reason, message),
+        None => ("True", DeliveringReason::Delivering, "events are delivered as they come".to_owned()),
+    };
+    let since = match stored {
+        Some(stored) if stored.status == status => stored.last_transition_time.clone(),
+        _ => time(now),
+    };
+    Condition {
+        type_: ConditionType::Delivering.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: since,
+    }
 }
 
 /// Whether the report says anything that the status does not.

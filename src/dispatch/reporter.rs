@@ -1,20 +1,23 @@
 //! Writes what the lanes report into the Webhooks' status, a few a second.
 
+mod unreadable;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use unreadable::Told;
 
 use super::Shared;
-use super::report::{PROGRESS_EVERY, Report, Worth, report, worth};
+use super::report::{PROGRESS_EVERY, Worth, report, worth};
 use crate::api::{DISPATCHER_MANAGER, Webhook};
 use crate::journal::Journal;
 use crate::model::WebhookUid;
-use crate::subscriptions::{Known, View};
+use crate::subscriptions::{ObjectName, View};
 
 /// Between two writes: twenty a second for the whole process.
 const PACE: Duration = Duration::from_millis(50);
@@ -108,11 +111,21 @@ pub(super) async fn run<J: Journal>(shared: Arc<Shared<J>>, shutdown: Cancellati
 
 /// Writes one webhook's report if it is worth it; `true` if it wrote.
 async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookUid) -> bool {
-    let View::Known(known) = shared.subscriptions.view(uid) else {
-        agenda.forget(uid);
-        return false;
-    };
     agenda.looked.insert(uid, Instant::now());
+    let known = match shared.subscriptions.view(uid) {
+        View::Known(known) => known,
+        View::Unreadable(unreadable) => {
+            let told = unreadable::tell(shared, uid, &unreadable).await;
+            if told == Told::Failed {
+                agenda.later.insert((Instant::now() + AFTER_ERROR, uid));
+            }
+            return told != Told::Already;
+        }
+        View::Unknown | View::Gone => {
+            agenda.forget(uid);
+            return false;
+        }
+    };
     let snapshot = shared.board.snapshot(uid);
     let Ok(depth) = shared.journal.depth(uid).await else {
         return false;
@@ -130,24 +143,27 @@ async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookU
         }
         Worth::Transition => {}
     }
-    if !write(shared, &known, &report).await {
+    let status = json!({ "conditions": [report.condition], "delivery": report.delivery });
+    if !write(shared, &known.object, uid, &status).await {
         agenda.later.insert((Instant::now() + AFTER_ERROR, uid));
     }
     true
 }
 
 /// `false` if it is to be tried again.
-async fn write<J: Journal>(shared: &Shared<J>, known: &Known, report: &Report) -> bool {
-    let api: Api<Webhook> = Api::namespaced(shared.client.clone(), &known.object.namespace);
+async fn write<J: Journal>(shared: &Shared<J>, object: &ObjectName, uid: WebhookUid, status: &Value) -> bool {
+    // What comes back may be what the types cannot read.
+    let kind = ApiResource::erase::<Webhook>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(shared.client.clone(), &object.namespace, &kind);
     // The UID keeps the report from an object that has taken the name since.
     let patch = Patch::Apply(json!({
-        "apiVersion": "herald.dev/v1alpha1",
-        "kind": "Webhook",
-        "metadata": { "name": known.object.name, "namespace": known.object.namespace, "uid": known.uid.to_string() },
-        "status": { "conditions": [report.condition], "delivery": report.delivery },
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": { "name": object.name, "namespace": object.namespace, "uid": uid.to_string() },
+        "status": status,
     }));
     let params = PatchParams::apply(DISPATCHER_MANAGER).force();
-    let written = api.patch_status(&known.object.name, &params, &patch);
+    let written = api.patch_status(&object.name, &params, &patch);
     shared.metrics.status_writes.inc();
     match tokio::time::timeout(WRITE_LIMIT, written).await {
         Ok(Ok(_)) => true,
@@ -155,12 +171,12 @@ async fn write<J: Journal>(shared: &Shared<J>, known: &Known, report: &Report) -
         Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => true,
         Ok(Err(error)) => {
             shared.metrics.status_write_errors.inc();
-            tracing::warn!(webhook = %known.uid, %error, "a status was not written");
+            tracing::warn!(webhook = %uid, %error, "a status was not written");
             false
         }
         Err(_) => {
             shared.metrics.status_write_errors.inc();
-            tracing::warn!(webhook = %known.uid, "a status was not written in time");
+            tracing::warn!(webhook = %uid, "a status was not written in time");
             false
         }
     }

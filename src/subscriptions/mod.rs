@@ -29,4 +29,4 @@ pub use namespaces::{Namespaces, ObjectName, Scope};
 pub use table::Subscriptions;
 #[cfg(test)]
 pub(crate) use view::samples;
-pub use view::{Known, Proof, Reported, Standing, View};
+pub use view::{Known, Proof, Reported, Standing, Unreadable, View};

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kube::api::ListParams;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::changes::{Announcer, Changes};
-use super::view::{Known, View, uid_of};
+use super::view::{Known, Unreadable, View, uid_of};
 use super::watch::{Change, follow};
 use super::{Materials, Namespaces, ObjectName, Scope};
-use crate::api::{StoredWebhook, Webhook};
+use crate::api::{SpecError, StoredWebhook, Webhook};
 use crate::model::{EventType, WebhookUid};
 
 /// The dispatcher's view of the Webhooks. Clones share one table.
@@ -214,25 +214,32 @@ impl Subscriptions {
         if let Some(before) = before.filter(|before| *before != uid) {
             self.lose(&name, before);
         }
-        let view = match object.0 {
-            Ok(webhook) => self.read(webhook, uid),
-            Err(invalid) => View::Unreadable(invalid.error.into()),
+        let generation = object.meta().generation;
+        let known = match object.0 {
+            Ok(webhook) => self.read(webhook, uid).map_err(|error| error.to_string()),
+            Err(invalid) => Err(invalid.error),
         };
-        if let View::Unreadable(why) = &view {
-            tracing::warn!(namespace = name.namespace, webhook = name.name, %why, "a Webhook cannot be read");
-        }
+        let view = match known {
+            Ok(known) => View::Known(Arc::new(known)),
+            Err(why) => {
+                tracing::warn!(
+                    namespace = name.namespace,
+                    webhook = name.name,
+                    why,
+                    "a Webhook cannot be read"
+                );
+                View::Unreadable(Arc::new(Unreadable { object: name.clone(), generation, why }))
+            }
+        };
         self.show(&name, uid, view);
     }
 
-    fn read(&self, webhook: Webhook, uid: WebhookUid) -> View {
+    fn read(&self, webhook: Webhook, uid: WebhookUid) -> Result<Known, SpecError> {
         let namespace = webhook.namespace().unwrap_or_default();
         let names = referred(&webhook).map(|name| ObjectName::new(&namespace, name)).collect();
         self.entries().refer(uid, names);
         let credentials = self.0.materials.resolve(&namespace, &webhook.spec);
-        match Known::read(webhook, uid, credentials) {
-            Ok(known) => View::Known(Arc::new(known)),
-            Err(error) => View::Unreadable(error.to_string().into()),
-        }
+        Known::read(webhook, uid, credentials)
     }
 
     fn resolve_again(&self, name: &ObjectName) {

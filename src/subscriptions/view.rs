@@ -17,11 +17,33 @@ pub enum View {
     /// Nothing: it was not seen yet, or is not watched any more.
     Unknown,
     /// It exists, and what it wants cannot be read.
-    Unreadable(Arc<str>),
+    Unreadable(Arc<Unreadable>),
     /// One version of it.
     Known(Arc<Known>),
     /// It is confirmed gone.
     Gone,
+}
+
+/// One version of a Webhook that this process cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its namespace and name.
+    pub object: ObjectName,
+    /// The generation of its spec.
+    pub generation: Option<i64>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Unreadable {
+    /// For the status: what is wrong, what that means, and what to do.
+    pub fn message(&self) -> String {
+        let why: String = self.why.chars().take(1024).collect();
+        format!(
+            "this version of Herald cannot read the webhook: {why}; what is queued is held, and nothing is \
+             queued for it, until it is edited or the version that wrote it runs"
+        )
+    }
 }
 
 /// One resourceVersion of a Webhook, with what it refers to.
@@ -130,7 +152,7 @@ impl View {
             Self::Unknown => {
                 return Standing::Held(DeliveringReason::Unreadable, "the webhook is not in view".to_owned());
             }
-            Self::Unreadable(why) => return Standing::Held(DeliveringReason::Unreadable, why.to_string()),
+            Self::Unreadable(it) => return Standing::Held(DeliveringReason::Unreadable, it.message()),
         };
         if !known.settings.enabled {
             let message = "spec.enabled is false; what is queued is held until it is true again".to_owned();
@@ -298,7 +320,9 @@ mod tests {
     #[test]
     fn what_is_not_in_view_is_held_and_only_what_is_confirmed_gone_is_dropped() {
         assert_eq!(held(&View::Unknown), Some(DeliveringReason::Unreadable));
-        assert_eq!(held(&View::Unreadable("why".into())), Some(DeliveringReason::Unreadable));
+        let object = ObjectName::new("identity", "audit");
+        let unreadable = Unreadable { object, generation: Some(2), why: "why".to_owned() };
+        assert_eq!(held(&View::Unreadable(unreadable.into())), Some(DeliveringReason::Unreadable));
         assert!(matches!(View::Gone.standing(), Standing::Gone));
     }
 }

@@ -270,6 +270,22 @@ async fn an_endpoint_that_is_gone_with_nothing_left_stays_so_over_a_restart() {
 }
 
 #[tokio::test]
+async fn what_comes_while_the_view_of_the_cluster_is_too_old_is_held_and_not_lost() {
+    let namespace = Cluster::connect().await.namespace("stale").await;
+    let endpoint = Endpoint::start().await;
+    let dispatcher = Dispatcher::with_a_stale_view(&namespace).await;
+    let webhook = dispatcher.proved("audit", &endpoint).await;
+    assert_eq!(dispatcher.accept("held").await, 1);
+    namespace.await_condition("audit", "Delivering", "False", "ViewStale").await;
+    dispatcher.await_pending(&webhook, 1).await;
+    assert_eq!(endpoint.deliveries().len(), 0);
+    let dispatcher = dispatcher.restart_with_a_fresh_view().await;
+    assert_eq!(id_of(&endpoint.next_delivery().await), "held");
+    namespace.await_condition("audit", "Delivering", "True", "Delivering").await;
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
 async fn a_webhook_that_cannot_be_read_is_held_and_disturbs_no_other() {
     let namespace = Cluster::connect().await.namespace("unreadable").await;
     let (endpoint, other) = (Endpoint::start().await, Endpoint::start().await);
@@ -280,6 +296,7 @@ async fn a_webhook_that_cannot_be_read_is_held_and_disturbs_no_other() {
     dispatcher.await_retries(1).await;
     namespace.edit("audit", json!({"spec": {"payload": "CloudEvents"}})).await;
     dispatcher.await_held(&webhook, DeliveringReason::Unreadable).await;
+    namespace.await_condition("audit", "Delivering", "False", "Unreadable").await;
     dispatcher.proved("other", &other).await;
     dispatcher.clock.advance(Duration::from_secs(10));
     assert_eq!(dispatcher.accept("for the other").await, 1);
@@ -290,5 +307,6 @@ async fn a_webhook_that_cannot_be_read_is_held_and_disturbs_no_other() {
     namespace.edit("audit", json!({"spec": {"payload": "Standard"}})).await;
     endpoint.next_delivery().await;
     assert_eq!(id_of(&endpoint.next_delivery().await), "held");
+    namespace.await_condition("audit", "Delivering", "True", "Delivering").await;
     dispatcher.stop().await;
 }

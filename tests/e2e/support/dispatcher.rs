@@ -59,6 +59,8 @@ enum ViewOf {
     Everything,
     /// Those with the payload `CloudEvents` as none that this version can read.
     WithUnreadable,
+    /// As they are, and always too long ago.
+    Stale,
 }
 
 impl<'n> Dispatcher<'n> {
@@ -75,6 +77,11 @@ impl<'n> Dispatcher<'n> {
     /// One that cannot read a Webhook with the payload `CloudEvents`.
     pub async fn that_cannot_read_cloud_events(namespace: &'n Namespace) -> Self {
         Self::with(namespace, ViewOf::WithUnreadable, DispatchConfig::default().max_in_flight).await
+    }
+
+    /// One whose view of the cluster is always too old to act on.
+    pub async fn with_a_stale_view(namespace: &'n Namespace) -> Self {
+        Self::with(namespace, ViewOf::Stale, DispatchConfig::default().max_in_flight).await
     }
 
     async fn with(namespace: &'n Namespace, view: ViewOf, max_in_flight: usize) -> Self {
@@ -107,7 +114,7 @@ impl<'n> Dispatcher<'n> {
         let config = namespace.cluster().config();
         let watching = ClientBuilder::try_from(config).unwrap().with_layer(&freshness).build();
         let watching = match view {
-            ViewOf::Everything => watching,
+            ViewOf::Everything | ViewOf::Stale => watching,
             ViewOf::WithUnreadable => garbling(watching, namespace.name()),
         };
         let subscriptions = Subscriptions::new(namespaces, materials);
@@ -131,7 +138,10 @@ impl<'n> Dispatcher<'n> {
             outbound,
             metrics,
         };
-        let config = DispatchConfig { max_in_flight, clock: clock.clock(), ..DispatchConfig::default() };
+        let mut config = DispatchConfig { max_in_flight, clock: clock.clock(), ..DispatchConfig::default() };
+        if matches!(view, ViewOf::Stale) {
+            config.max_view_age = Duration::ZERO;
+        }
         tasks.spawn(run(config, surroundings, shutdown.clone()));
         timeout(DEADLINE, subscriptions.ready()).await.expect("the first lists come in");
         Self {
@@ -157,6 +167,12 @@ impl<'n> Dispatcher<'n> {
         self.stop().await;
         meanwhile.await;
         Self::run(namespace, clock, directory, view, permits, witness).await
+    }
+
+    /// Stops it and starts it again with a view that is as new as it can be.
+    pub async fn restart_with_a_fresh_view(mut self) -> Self {
+        self.view = ViewOf::Everything;
+        self.restart_after(async {}).await
     }
 
     /// Stops it, as SIGTERM would, and waits until all of it has ended.
