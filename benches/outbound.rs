@@ -18,7 +18,6 @@
     reason = "a benchmark ends by a panic and prints its figures"
 )]
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,18 +28,16 @@ use herald::model::{Event, EventType, Payload, Timestamp, WebhookUid};
 use herald::outbound::{Channel, Guard, Outbound, OutboundConfig, Request, SigningKeys, TlsSettings};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 #[path = "support/mod.rs"]
 mod support;
 
 use support::certificates::Files;
+use support::server::serve;
 
 const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 5;
@@ -249,26 +246,11 @@ fn channel(files: &Files, address: SocketAddr) -> Channel {
 
 /// Reads each request whole and answers 200 with nothing.
 async fn sink(config: Arc<ServerConfig>) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let acceptor = acceptor.clone();
-            connections.spawn(async move {
-                stream.set_nodelay(true).unwrap();
-                let stream = acceptor.accept(stream).await.unwrap();
-                let service = service_fn(|request: http::Request<hyper::body::Incoming>| async {
-                    drop(request.into_body().collect().await);
-                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-                });
-                let server = hyper::server::conn::http1::Builder::new();
-                // A client that goes away is none of the sink's business.
-                drop(server.serve_connection(TokioIo::new(stream), service).await);
-            });
-        }
-    });
+    tokio::spawn(serve(listener, config, async |request| {
+        drop(request.into_body().collect().await);
+        Response::default()
+    }));
     address
 }

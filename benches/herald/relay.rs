@@ -3,7 +3,6 @@
 //!
 //! `relay DIRECTORY SINK_PORT CONNECTIONS` prints its port.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,16 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio_rustls::TlsAcceptor;
 
 use super::bare::Requests;
 use super::support::certificates::Files;
+use super::support::server::serve;
 use super::support::{connect, local};
 
 /// Bodies that wait for one connection.
@@ -45,29 +42,16 @@ pub async fn run(arguments: &[&str]) {
     let relay = Arc::new(relay);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap().port());
-    let tls = TlsAcceptor::from(files.server());
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let (tls, relay) = (tls.clone(), relay.clone());
-        tokio::spawn(async move {
-            stream.set_nodelay(true).unwrap();
-            let Ok(stream) = tls.accept(stream).await else { return };
-            let service = service_fn(move |request| take(request, relay.clone()));
-            // A client that goes away is none of the relay's business.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
+    serve(listener, files.server(), move |request| take(request, relay.clone())).await;
 }
 
-async fn take(request: Request<Incoming>, relay: Arc<Relay>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn take(request: Request<Incoming>, relay: Arc<Relay>) -> Response<Full<Bytes>> {
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let next = relay.next.fetch_add(1, Ordering::Relaxed) % relay.connections.len();
     relay.connections[next].send(body).await.unwrap();
     let mut response = Response::new(Full::from(r#"{"accepted":1,"duplicate":0,"matched":1}"#));
     *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+    response
 }
 
 async fn post(tls: Arc<ClientConfig>, port: u16, requests: Arc<Requests>, mut bodies: Receiver<Bytes>) {

@@ -6,7 +6,6 @@
 //! was sent; else it reads them and that is all, so that Herald's cost it what
 //! the bare client's do.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,14 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::support::certificates::Files;
+use super::support::server::serve;
 
 /// What a sink has seen.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -48,7 +45,8 @@ pub async fn run(arguments: &[&str]) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap().port());
     let counters = Arc::new(Counters::default());
-    tokio::spawn(serve(listener, TlsAcceptor::from(files.server()), counters.clone()));
+    let counted = counters.clone();
+    tokio::spawn(serve(listener, files.server(), move |request| answer(request, counted.clone())));
     let answer = move || {
         for line in std::io::stdin().lines() {
             let mut latencies_micros = Vec::new();
@@ -71,30 +69,11 @@ pub async fn run(arguments: &[&str]) {
     tokio::task::spawn_blocking(answer).await.unwrap();
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, counters: Arc<Counters>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let (tls, counters) = (tls.clone(), counters.clone());
-        tokio::spawn(async move {
-            stream.set_nodelay(true).unwrap();
-            let Ok(stream) = tls.accept(stream).await else { return };
-            let service = service_fn(move |request| answer(request, counters.clone()));
-            // A client that goes away is none of the sink's business.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    counters: Arc<Counters>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, counters: Arc<Counters>) -> Response<Full<Bytes>> {
     if request.method() == Method::GET {
         counters.challenges.fetch_add(1, Ordering::Relaxed);
         let key = request.headers()["x-verification-key"].to_str().unwrap();
-        return Ok(Response::new(Full::from(format!("{{\"key\":\"{key}\"}}"))));
+        return Response::new(Full::from(format!("{{\"key\":\"{key}\"}}")));
     }
     if let Ok(body) = request.into_body().collect().await {
         let body = body.to_bytes();
@@ -105,7 +84,7 @@ async fn answer(
             counters.latencies.lock().unwrap().push(now_micros().saturating_sub(sent));
         }
     }
-    Ok(Response::new(Full::default()))
+    Response::new(Full::default())
 }
 
 /// The time in `{"sent":1795508180250000,…}`, if the load put it there.

@@ -9,6 +9,7 @@
 
 pub mod certificates;
 pub mod machine;
+pub mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
