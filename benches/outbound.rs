@@ -28,8 +28,7 @@ use herald::model::{Event, EventType, Payload, Timestamp, WebhookUid};
 use herald::outbound::{Channel, Guard, Outbound, OutboundConfig, Request, SigningKeys, TlsSettings};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use rustls::{ClientConfig, ServerConfig};
-use tokio::net::TcpListener;
+use rustls::ClientConfig;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -37,7 +36,7 @@ use tokio::task::JoinSet;
 mod support;
 
 use support::certificates::Files;
-use support::server::serve;
+use support::server;
 
 const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 5;
@@ -57,7 +56,11 @@ fn measure(part: Duration) {
     let directory = tempfile::tempdir().unwrap();
     let files = Files::make(directory.path());
     let sink_runtime = runtime("sink");
-    let address = sink_runtime.block_on(sink(files.server()));
+    // It reads each request whole and answers 200 with nothing.
+    let address = sink_runtime.block_on(server::start(files.server(), async |request| {
+        drop(request.into_body().collect().await);
+        Response::default()
+    }));
     let runtime = runtime("client");
     let channel = channel(&files, address);
     let bare = Bare { tls: files.client(), address };
@@ -242,15 +245,4 @@ fn channel(files: &Files, address: SocketAddr) -> Channel {
     };
     let uri = format!("https://localhost:{}/users", address.port()).parse().unwrap();
     Outbound::new(config).unwrap().channel(&uri, &TlsSettings::default()).unwrap()
-}
-
-/// Reads each request whole and answers 200 with nothing.
-async fn sink(config: Arc<ServerConfig>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, config, async |request| {
-        drop(request.into_body().collect().await);
-        Response::default()
-    }));
-    address
 }

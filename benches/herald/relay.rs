@@ -12,13 +12,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use rustls::ClientConfig;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::bare::Requests;
 use super::support::certificates::Files;
-use super::support::server::serve;
-use super::support::{connect, local};
+use super::support::{connect, local, server};
 
 /// Bodies that wait for one connection.
 const WAITING: usize = 1_024;
@@ -40,9 +38,9 @@ pub async fn run(arguments: &[&str]) {
         relay.connections.push(sender);
     }
     let relay = Arc::new(relay);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap().port());
-    serve(listener, files.server(), move |request| take(request, relay.clone())).await;
+    let address = server::start(files.server(), move |request| take(request, relay.clone())).await;
+    println!("{}", address.port());
+    std::future::pending::<()>().await;
 }
 
 async fn take(request: Request<Incoming>, relay: Arc<Relay>) -> Response<Full<Bytes>> {

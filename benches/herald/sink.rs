@@ -16,10 +16,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
 use super::support::certificates::Files;
-use super::support::server::serve;
+use super::support::server;
 
 /// What a sink has seen.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -42,11 +41,10 @@ struct Counters {
 
 pub async fn run(arguments: &[&str]) {
     let files = Files::in_directory(Path::new(arguments[0]));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap().port());
     let counters = Arc::new(Counters::default());
     let counted = counters.clone();
-    tokio::spawn(serve(listener, files.server(), move |request| answer(request, counted.clone())));
+    let address = server::start(files.server(), move |request| answer(request, counted.clone())).await;
+    println!("{}", address.port());
     let answer = move || {
         for line in std::io::stdin().lines() {
             let mut latencies_micros = Vec::new();
