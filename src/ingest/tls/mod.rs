@@ -8,8 +8,6 @@
 //! Polled, since what mounts a Secret swaps a symbolic link, which not every
 //! kind of volume tells of.
 
-mod validity;
-
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -128,7 +126,7 @@ fn configure(files: &TlsFiles, pair: &Pair, metrics: &Metrics) -> Result<Arc<Ser
         .map_err(|cause| TlsError::Pem { path: files.certificate.clone(), cause })?;
     let key = PrivateKeyDer::from_pem_slice(&pair.key)
         .map_err(|cause| TlsError::Pem { path: files.key.clone(), cause })?;
-    let not_after = chain.first().and_then(|leaf| validity::not_after(leaf));
+    let not_after = chain.first().and_then(|leaf| not_after(leaf));
     let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
         .with_no_client_auth()
@@ -136,6 +134,13 @@ fn configure(files: &TlsFiles, pair: &Pair, metrics: &Metrics) -> Result<Arc<Ser
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     metrics.certificate_in_use(not_after);
     Ok(Arc::new(config))
+}
+
+/// When a certificate ends, in seconds since the epoch. For the metric alone:
+/// whether it is good is for the client to say.
+fn not_after(certificate: &[u8]) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 #[cfg(test)]

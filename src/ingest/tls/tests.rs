@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
 use super::*;
 
 fn write(directory: &Path) -> Vec<u8> {
@@ -62,4 +64,24 @@ async fn without_a_usable_pair_there_is_no_start() {
     std::fs::write(directory.path().join("tls.key"), "").unwrap();
     let empty = Renewal::start(files(directory.path()), Metrics::default()).await.map(|_| ());
     assert!(matches!(&empty, Err(TlsError::Pem { .. })), "{empty:?}");
+}
+
+#[test]
+fn the_end_is_read_in_both_notations_of_time_and_of_no_broken_certificate() {
+    for (year, expected) in [(2031, 1_924_992_000), (2049, 2_493_072_000), (2055, 2_682_374_400)] {
+        let mut params = CertificateParams::new(vec!["herald.test".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let der = certificate.der().to_vec();
+        assert_eq!(not_after(&der), Some(expected), "{year}");
+        for end in 0..der.len() {
+            assert_eq!(not_after(&der[..end]), None, "{end}");
+        }
+        for position in 0..der.len() {
+            let mut changed = der.clone();
+            changed[position] ^= 0xff;
+            // Any answer will do, if only there is one.
+            let _ = not_after(&changed);
+        }
+    }
 }
