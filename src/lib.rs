@@ -12,9 +12,11 @@
 //! ```
 //!
 //! Arrows between modules point one way: `cli` → {`controller`, `ingest`,
-//! `dispatch`} → {`subscriptions`, `journal`, `outbound`} → {`api`, `model`}.
+//! `dispatch`, `certificates`} → {`subscriptions`, `journal`, `outbound`} →
+//! {`api`, `model`}.
 
 pub mod api;
+pub mod certificates;
 pub mod cli;
 pub mod controller;
 pub mod dispatch;

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::flags::{
     ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags,
 };
-use crate::controller::{self, ControllerConfig, Election, Places, Pulse};
+use super::serving_certificate::ServingCertificateFlags;
+use crate::certificates::{self, Keeper};
+use crate::controller::{self, ControllerConfig, Duty, Election, Places, Pulse};
 use crate::journal::Journal as _;
 use crate::journal::embedded::Embedded;
 use crate::model::Clock;
@@ -87,8 +89,8 @@ impl Assembly {
         Ok(assembly)
     }
 
-    /// Verifies Webhooks.
-    pub(super) fn controller(&mut self, flags: &ControllerFlags) {
+    /// Verifies Webhooks, and keeps the serving certificate if it is to.
+    pub(super) fn controller(&mut self, flags: &ControllerFlags) -> anyhow::Result<()> {
         let instance = self.instance();
         let mut config = ControllerConfig::new(instance.clone());
         config.namespaces = self.cluster.namespaces();
@@ -110,8 +112,21 @@ impl Assembly {
             outbound: self.outbound.clone(),
             metrics,
             pulse,
+            duties: self.certificates(&flags.serving_certificate)?.into_iter().collect(),
         };
         self.part("controller", controller::run(config, surroundings, self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Keeps the serving certificate, if it is to.
+    fn certificates(&mut self, flags: &ServingCertificateFlags) -> anyhow::Result<Option<Duty>> {
+        let Some(config) = flags.config(&self.own_namespace, self.cluster.namespaces())? else {
+            return Ok(None);
+        };
+        let metrics = certificates::Metrics::default();
+        metrics.register(&mut self.registry);
+        let keeper = Keeper::new(self.client.clone(), config, metrics);
+        Ok(Some(Duty::new("certificates", move |term| keeper.clone().run(term))))
     }
 
     /// Takes user events and delivers them.

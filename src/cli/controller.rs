@@ -23,7 +23,7 @@ pub(super) struct Controller {
 impl Controller {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut assembly = Assembly::begin(self.cluster, &self.outbound, &self.telemetry).await?;
-        assembly.controller(&self.verification);
+        assembly.controller(&self.verification)?;
         assembly.run().await?;
         Ok(ExitCode::SUCCESS)
     }

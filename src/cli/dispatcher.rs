@@ -35,7 +35,7 @@ impl Dispatcher {
     pub(super) async fn run_with(self, controller: Option<ControllerFlags>) -> anyhow::Result<ExitCode> {
         let mut assembly = Assembly::begin(self.cluster, &self.outbound, &self.telemetry).await?;
         if let Some(flags) = controller {
-            assembly.controller(&flags);
+            assembly.controller(&flags)?;
         }
         assembly.dispatcher(&self.ingest, &self.journal, &self.dispatch).await?;
         assembly.run().await?;

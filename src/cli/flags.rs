@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use jiff::SignedDuration;
 
+use super::serving_certificate::ServingCertificateFlags;
 use crate::dispatch::DispatchConfig;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
@@ -17,7 +18,7 @@ use crate::subscriptions::Namespaces;
 use crate::telemetry::LogFormat;
 
 /// A duration as people write it: `3s`, `5m`, `72h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
@@ -116,6 +117,8 @@ pub(super) struct ControllerFlags {
     /// How many first tries and tries on demand run at one time, and apart from them as many repeated ones
     #[arg(long, value_name = "COUNT", default_value_t = 512)]
     pub(super) max_challenges: usize,
+    #[command(flatten)]
+    pub(super) serving_certificate: ServingCertificateFlags,
 }
 
 /// How user events come in.

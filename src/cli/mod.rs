@@ -7,6 +7,7 @@ mod dispatcher;
 mod flags;
 mod run;
 mod send;
+mod serving_certificate;
 mod validate;
 
 use std::io::{self, Write as _};

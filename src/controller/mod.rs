@@ -19,6 +19,7 @@ mod announce;
 mod challenge;
 mod challenges;
 pub mod decide;
+mod duty;
 mod lease;
 mod materials;
 mod metrics;
@@ -31,9 +32,11 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use kube::Client;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::challenges::Places;
+pub use self::duty::Duty;
 pub use self::lease::Election;
 pub use self::metrics::Metrics;
 pub use self::pulse::Pulse;
@@ -88,6 +91,8 @@ pub struct Surroundings {
     pub metrics: Metrics,
     /// What probes ask.
     pub pulse: Pulse,
+    /// What whoever leads does beside verifying.
+    pub duties: Vec<Duty>,
 }
 
 /// Runs the controller until `shutdown`. It returns when every task of its own
@@ -110,7 +115,7 @@ pub async fn run(config: ControllerConfig, surroundings: Surroundings, shutdown:
 
 /// One term of leadership, until `token`.
 async fn term(config: &ControllerConfig, surroundings: &Surroundings, token: CancellationToken) {
-    let Surroundings { client, materials, outbound, metrics, pulse } = surroundings;
+    let Surroundings { client, materials, outbound, metrics, pulse, duties } = surroundings;
     pulse.set_ready(false);
     metrics.leading(true);
     let challenges = Challenges::new(
@@ -135,9 +140,23 @@ async fn term(config: &ControllerConfig, surroundings: &Surroundings, token: Can
         listed: listed.clone(),
         pulse: pulse.clone(),
     });
-    token.run_until_cancelled(join_all(watches.map(watch::Watch::run))).await;
-    // Were a watch to end by itself, what it started would still have to.
+    let mut working = JoinSet::new();
+    for duty in duties {
+        let (name, work) = (duty.name(), duty.begin(token.clone()));
+        working.spawn(async move {
+            work.await;
+            name
+        });
+    }
+    let watching = join_all(watches.map(watch::Watch::run));
+    tokio::select! {
+        () = token.cancelled() => {}
+        _ = watching => {}
+        Some(ended) = working.join_next() => tracing::error!(duty = ?ended, "a duty ended by itself"),
+    }
+    // Were one of them to end by itself, what the others started would still have to.
     token.cancel();
     challenges.join().await;
+    working.join_all().await;
     metrics.leading(false);
 }

@@ -37,6 +37,12 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// This moment less `duration`, to the millisecond; not before 1970.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// For a field of a Kubernetes object or an event; `None` beyond the year 9999.
     pub fn to_jiff(self) -> Option<jiff::Timestamp> {
         i64::try_from(self.0).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())

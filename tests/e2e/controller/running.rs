@@ -44,7 +44,9 @@ impl Running {
         metrics.register(&mut registry);
         let mut config = ControllerConfig { namespaces, ..ControllerConfig::new("test".to_owned()) };
         change(&mut config);
-        let surroundings = Surroundings { client, materials, outbound, metrics, pulse: pulse.clone() };
+        let pulse_too = pulse.clone();
+        let surroundings =
+            Surroundings { client, materials, outbound, metrics, pulse: pulse_too, duties: Vec::new() };
         tasks.spawn(herald::controller::run(config, surroundings, shutdown.clone()));
         Self { shutdown, tasks, registry, pulse }
     }

@@ -174,6 +174,7 @@ impl Herald {
                 outbound: outbound.clone(),
                 metrics: controller::Metrics::default(),
                 pulse: controller::Pulse::default(),
+                duties: Vec::new(),
             };
             parts.spawn(controller::run(config, surroundings, shutdown.clone()));
         }
