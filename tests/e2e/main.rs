@@ -1,6 +1,7 @@
 //! Herald against a real API server, which `HERALD_TEST_KUBECONFIG` names.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+mod certificates;
 mod controller;
 mod delivery;
 mod ingest;

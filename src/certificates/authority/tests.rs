@@ -90,7 +90,7 @@ fn a_client_that_trusts_the_ca_trusts_what_it_signs_for_its_names_and_its_time()
 fn no_certificate_outlives_its_ca_or_begins_before_it() {
     let lifetimes = Lifetimes::default();
     let ca = Authority::make(&lifetimes, NOW).unwrap();
-    let late = NOW.after(lifetimes.ca() - Duration::from_hours(1));
+    let late = NOW.after(lifetimes.ca()).before(Duration::from_hours(1));
     let leaf = ca.sign(&names(&["a"]), &lifetimes, late).unwrap().certificate.validity;
     assert_eq!(leaf.until, ca.certificate().validity.until);
     let early = ca.sign(&names(&["a"]), &lifetimes, NOW.before(Duration::from_hours(2))).unwrap();

@@ -13,12 +13,8 @@ fn valid(since: u32, left: u32) -> Validity {
     Validity { from: NOW.before(DAY * since), until: NOW.after(DAY * left) }
 }
 
-fn next(validity: Validity, published: Option<Timestamp>) -> Option<Successor> {
-    Some(Successor { validity, published })
-}
-
-fn ago(duration: Duration) -> Option<Timestamp> {
-    Some(NOW.before(duration))
+fn next(validity: Validity, published: Option<Timestamp>) -> Successor {
+    Successor { validity, published }
 }
 
 #[test]
@@ -44,40 +40,58 @@ fn each_state_has_its_one_next_step() {
         ("the last day without a successor", Ok(valid(303, 62)), None, vec![], Step::Wait(far(1))),
         ("the day after", Ok(valid(304, 61)), None, vec![], Step::MakeNext),
         ("a successor is due", waning, None, vec![], Step::MakeNext),
-        ("the successor is not in every bundle", waning, next(fresh, None), vec![], Step::Wait(far(60))),
+        (
+            "the successor is not in every bundle",
+            waning,
+            Some(next(fresh, None)),
+            vec![],
+            Step::Wait(far(60)),
+        ),
         (
             "it is since a moment",
             waning,
-            next(fresh, ago(second)),
+            Some(next(fresh, Some(NOW.before(second)))),
             vec![],
-            Step::Wait(NOW.after(DAY - second)),
+            Step::Wait(NOW.after(DAY).before(second)),
         ),
         (
             "it is for nearly the lead",
             waning,
-            next(fresh, ago(DAY - second)),
+            Some(next(fresh, Some(NOW.before(DAY).after(second)))),
             vec![],
             Step::Wait(NOW.after(second)),
         ),
-        ("it is for the lead", waning, next(fresh, ago(DAY)), vec![], Step::Switch(None)),
-        ("that is noted for tomorrow", waning, next(fresh, Some(far(1))), vec![], Step::Wait(far(60))),
-        ("the successor has ended", waning, next(valid(365, 0), ago(DAY)), vec![], Step::MakeNext),
+        ("it is for the lead", waning, Some(next(fresh, Some(NOW.before(DAY)))), vec![], Step::Switch(None)),
+        ("that is noted for tomorrow", waning, Some(next(fresh, Some(far(1)))), vec![], Step::Wait(far(60))),
+        (
+            "the successor has ended",
+            waning,
+            Some(next(valid(365, 0), Some(NOW.before(DAY)))),
+            vec![],
+            Step::MakeNext,
+        ),
         (
             "it was published in time, and lost",
             Err(broken),
-            next(fresh, ago(DAY)),
+            Some(next(fresh, Some(NOW.before(DAY)))),
             vec![],
             Step::Switch(Some(broken)),
         ),
-        ("it was lost on the way", Err(broken), next(fresh, None), vec![], Step::Switch(Some(broken))),
+        ("it was lost on the way", Err(broken), Some(next(fresh, None)), vec![], Step::Switch(Some(broken))),
         (
             "it ends on the way",
             Ok(valid(365, 0)),
-            next(fresh, None),
+            Some(next(fresh, None)),
             vec![],
             Step::Switch(Some(Loss::Expired)),
         ),
-        ("both are gone", Err(broken), next(valid(365, 0), ago(DAY)), vec![], Step::Begin(broken)),
+        (
+            "both are gone",
+            Err(broken),
+            Some(next(valid(365, 0), Some(NOW.before(DAY)))),
+            vec![],
+            Step::Begin(broken),
+        ),
         ("a retired one lives", good, None, vec![far(5), far(3)], Step::Wait(far(3))),
         ("a retired one has ended", good, None, vec![far(5), NOW], Step::Forget),
     ];
