@@ -5,17 +5,20 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
-use super::Webhook;
+use super::{HostPolicy, Webhook};
 
 /// Every custom resource definition of this version of Herald.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![webhook_crd()]
+    vec![webhook_crd(), polished(HostPolicy::crd())]
 }
 
 /// The definition of `kind: Webhook`. Install this one: the derived
 /// `Webhook::crd()` lacks what no attribute can say.
 pub fn webhook_crd() -> CustomResourceDefinition {
-    let mut crd = Webhook::crd();
+    polished(Webhook::crd())
+}
+
+fn polished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         if let Some(schema) = schema {

@@ -8,6 +8,7 @@
 mod condition;
 mod crd;
 mod duration;
+mod host_policy;
 pub mod manifest;
 mod reference;
 mod rules;
@@ -19,6 +20,7 @@ mod webhook;
 
 pub use condition::{ConditionType, DeliveringReason, Reason};
 pub use crd::{crds, webhook_crd};
+pub use host_policy::{HostPolicy, HostPolicySpec};
 pub use reference::write_reference;
 pub use settings::{Settings, SpecError};
 pub use stored::{InvalidObject, StoredWebhook};

@@ -39,6 +39,28 @@ pub(super) fn name() -> Rule {
     rule("self.trim() != ''", "must not be empty: write the name that people shall see, such as Audit trail")
 }
 
+/// `spec.allowedHosts` of a `HostPolicy`
+pub(super) fn allowed_hosts(_: &mut SchemaGenerator) -> Schema {
+    const LABEL: &str = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?";
+    let host = format!(r"self.matches('^(\\*|(\\*\\.)?{LABEL}(\\.{LABEL})*|[0-9a-f]*:[0-9a-f:.]*)$')");
+    let rules = validations([rule(
+        host,
+        "write a host such as hooks.example.com, *.example.com for every name below that domain, or * for every host; \
+         in small letters, without scheme, port or path",
+    )]);
+    let some = validations([rule(
+        "size(self) > 0",
+        "must name at least one host; to forbid all, have no HostPolicy where the policy denies by default",
+    )]);
+    json_schema!({
+        "type": "array",
+        "maxItems": 256,
+        "x-kubernetes-validations": some,
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "maxLength": 253, "x-kubernetes-validations": rules},
+    })
+}
+
 /// `spec.uri`: the grammar of [`EndpointUri`].
 pub(super) fn uri(_: &mut SchemaGenerator) -> Schema {
     const HTTPS: &str = "self.startsWith('https://')";

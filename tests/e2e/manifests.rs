@@ -20,9 +20,10 @@ fn manifests(folder: &str) -> Vec<(String, String)> {
 
 /// What the API server has against a manifest: `path: message` each, as in the comments.
 async fn refusals(client: &Client, text: &str) -> Vec<String> {
-    let request = Request::post(
-        "/apis/herald.dev/v1alpha1/namespaces/default/webhooks?dryRun=All&fieldValidation=Strict",
-    )
+    let resource = if text.contains("kind: HostPolicy") { "hostpolicies" } else { "webhooks" };
+    let request = Request::post(format!(
+        "/apis/herald.dev/v1alpha1/namespaces/default/{resource}?dryRun=All&fieldValidation=Strict"
+    ))
     .header("content-type", "application/yaml")
     .body(text.as_bytes().to_vec())
     .unwrap();

@@ -16,14 +16,15 @@ mod structural;
 mod tests;
 mod yaml;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
-use kube::Resource as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps,
+};
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::yaml::Document;
-use super::{GROUP, Webhook, webhook_crd};
+use super::{GROUP, crds};
 
 /// What the API server says when a schema error made it skip the rules.
 const RULES_SKIPPED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
@@ -53,9 +54,28 @@ pub struct Report {
 /// Checks manifests against the definitions of this version of Herald.
 #[derive(Debug)]
 pub struct Checker {
+    definitions: Vec<Definition>,
+    cel: Validator,
+}
+
+/// One kind in one version.
+#[derive(Debug)]
+struct Definition {
+    api_version: String,
+    kind: String,
     schema: JSONSchemaProps,
     rules: CompiledSchema,
-    cel: Validator,
+}
+
+impl Definition {
+    fn all_of(crd: CustomResourceDefinition) -> impl Iterator<Item = Self> {
+        let (group, kind) = (crd.spec.group, crd.spec.names.kind);
+        crd.spec.versions.into_iter().map(move |version| {
+            let schema = version.schema.and_then(|schema| schema.open_api_v3_schema).unwrap_or_default();
+            let rules = compile_schema(&serde_json::to_value(&schema).unwrap_or_default());
+            Self { api_version: format!("{group}/{}", version.name), kind: kind.clone(), schema, rules }
+        })
+    }
 }
 
 impl Default for Checker {
@@ -67,10 +87,8 @@ impl Default for Checker {
 impl Checker {
     /// Compiles the rules once, for many manifests.
     pub fn new() -> Self {
-        let mut versions = webhook_crd().spec.versions.into_iter();
-        let schema = versions.find_map(|version| version.schema?.open_api_v3_schema).unwrap_or_default();
-        let rules = compile_schema(&serde_json::to_value(&schema).unwrap_or_default());
-        Self { schema, rules, cel: Validator::new() }
+        let definitions = crds().into_iter().flat_map(Definition::all_of).collect();
+        Self { definitions, cel: Validator::new() }
     }
 
     /// Checks every object of a text, which is YAML or JSON of one or more documents.
@@ -108,16 +126,15 @@ impl Checker {
         };
         if kind.is_empty() || version.is_empty() {
             problem(String::new(), "is not a Kubernetes object: apiVersion or kind is missing".to_owned());
-        } else if version == Webhook::api_version(&()) && kind == Webhook::kind(&()) {
-            self.webhook(object, &mut problem);
+        } else if let Some(definition) = self.definition(version, kind) {
+            self.defined(definition, object, &mut problem);
             report.checked += 1;
         } else if version.starts_with(&format!("{GROUP}/")) {
             problem(
                 "kind".to_owned(),
                 format!(
-                    "no matches for kind {kind:?} in version {version:?}; this version of Herald has {} in {}",
-                    Webhook::kind(&()),
-                    Webhook::api_version(&())
+                    "no matches for kind {kind:?} in version {version:?}; this version of Herald has {}",
+                    self.kinds()
                 ),
             );
             report.checked += 1;
@@ -130,18 +147,33 @@ impl Checker {
         }
     }
 
-    fn webhook(&self, object: &Map<String, Value>, problem: &mut impl FnMut(String, String)) {
+    fn definition(&self, api_version: &str, kind: &str) -> Option<&Definition> {
+        self.definitions.iter().find(|known| known.api_version == api_version && known.kind == kind)
+    }
+
+    fn kinds(&self) -> String {
+        let kinds: Vec<_> =
+            self.definitions.iter().map(|known| format!("{} in {}", known.kind, known.api_version)).collect();
+        kinds.join(", ")
+    }
+
+    fn defined(
+        &self,
+        definition: &Definition,
+        object: &Map<String, Value>,
+        problem: &mut impl FnMut(String, String),
+    ) {
         let mut unknown = Vec::new();
         let mut findings = Vec::new();
         metadata::check(object, &mut findings, &mut unknown);
         let mut body = object.clone();
         body.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata"));
-        let mut stored = structural::admit(&self.schema, &Value::Object(body), "", &mut unknown);
+        let mut stored = structural::admit(&definition.schema, &Value::Object(body), "", &mut unknown);
         // Whoever applies a manifest cannot write the status: it is dropped unread.
         if let Some(stored) = stored.as_object_mut() {
             stored.remove("status");
         }
-        structural::check(&self.schema, &stored, "", &mut findings);
+        structural::check(&definition.schema, &stored, "", &mut findings);
         let skip_rules = findings.iter().any(|finding| finding.blocking);
         for path in unknown {
             let message = format!("unknown field {path:?}");
@@ -153,7 +185,7 @@ impl Checker {
         if skip_rules {
             return problem(String::new(), RULES_SKIPPED.to_owned());
         }
-        let verdict = self.cel.validate_compiled(&self.rules, &stored, None);
+        let verdict = self.cel.validate_compiled(&definition.rules, &stored, None);
         for error in verdict.err().into_iter().flatten() {
             problem(error.field_path, error.message);
         }
