@@ -57,7 +57,14 @@ impl Authority {
         if key.public_key_raw() != certificate.public_key {
             return Err(Unreadable::Mismatch);
         }
-        Ok(Self { certificate, key })
+        let authority = Self { certificate, key };
+        // What somebody put there may be a good CA and not one that can be worked with.
+        authority.issuer().map_err(|_| Unreadable::Certificate)?;
+        Ok(authority)
+    }
+
+    fn issuer(&self) -> Result<Issuer<'_, &KeyPair>, rcgen::Error> {
+        Issuer::from_ca_cert_der(&CertificateDer::from(self.certificate.der()), &self.key)
     }
 
     pub(super) fn certificate(&self) -> &Certificate {
@@ -88,9 +95,8 @@ impl Authority {
         let own = self.certificate.validity;
         let from = now.before(backdated(lifetimes.certificate())).max(own.from);
         limit(&mut params, Validity { from, until: now.after(lifetimes.certificate()).min(own.until) });
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(self.certificate.der()), &self.key)?;
         let key = KeyPair::generate()?;
-        let signed = params.signed_by(&key, &issuer)?;
+        let signed = params.signed_by(&key, &self.issuer()?)?;
         let certificate =
             Certificate::from_der(signed.der()).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
         Ok(Pair { certificate, key: key.serialize_pem() })

@@ -42,16 +42,16 @@ impl Kept {
         if over == wanted {
             return Ok(over);
         }
+        if over.immutable == Some(true) || over.type_ != wanted.type_ {
+            // It cannot be changed in place.
+            self.delete(&over).await?;
+            let mut fresh = self.empty();
+            marks.put_on(&mut fresh.metadata);
+            return self.create(&Secret { data: wanted.data, ..fresh }).await;
+        }
         match call(self.api.replace(&self.name, &parameters(), &wanted)).await {
             // It was deleted.
             Err(error) if error.is_code(404) => Err(CallError::Conflict),
-            // Of another type, or immutable: what it holds is of no use.
-            Err(error) if error.is_code(422) => {
-                self.delete(&over).await?;
-                let mut fresh = self.empty();
-                marks.put_on(&mut fresh.metadata);
-                self.create(&Secret { data: wanted.data, ..fresh }).await
-            }
             stored => stored,
         }
     }

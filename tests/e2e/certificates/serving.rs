@@ -2,11 +2,13 @@
 
 use std::process::Stdio;
 
-use herald::certificates::ServingNames;
+use herald::certificates::{Keeper, Metrics, ServingNames};
 use herald::model::Clock;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -52,8 +54,9 @@ async fn other_names_bring_another_certificate_of_the_same_ca() {
 #[tokio::test]
 async fn what_is_broken_or_deleted_is_made_anew() {
     let installation = Installation::of_one_namespace().await;
+    installation.own.unlabelled_secret(&installation.tls_name(), &[("tls.crt", "of another type")]).await;
     let _running = installation.start();
-    let tls = installation.tls(|_| true).await;
+    let tls = installation.tls(|tls| tls.type_.as_deref() == Some("kubernetes.io/tls")).await;
     let ca = installation.ca(|_| true).await;
 
     installation.own.delete::<Secret>(&installation.tls_name()).await;
@@ -73,7 +76,7 @@ async fn what_is_broken_or_deleted_is_made_anew() {
     assert!(trusts(&new, &entry(&served, "tls.crt"), HOST, &Clock::default()));
     assert!(entry(&served, "ca.crt").contains(&old), "what the old CA has signed may still be served");
 
-    // Of another type, which cannot be changed in place.
+    // What cannot be changed in place.
     for name in [installation.ca_name(), installation.tls_name()] {
         let secrets = installation.own.api::<Secret>();
         let secret = secrets.get(&name).await.unwrap();
@@ -87,10 +90,38 @@ async fn what_is_broken_or_deleted_is_made_anew() {
 }
 
 #[tokio::test]
+async fn what_is_made_and_what_fails_is_counted() {
+    let mut installation = Installation::of_one_namespace().await;
+    let (metrics, mut registry) = (Metrics::default(), Registry::default());
+    metrics.register(&mut registry);
+    let (client, config) = (installation.cluster.client(), installation.config.clone());
+    let mut keeper = Keeper::new(client.clone(), config, metrics.clone());
+    keeper.round().await.unwrap();
+    installation.config.owner = Some(installation.config.name.clone());
+    Keeper::new(client, installation.config.clone(), metrics).round().await.unwrap_err();
+
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let sample = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    for certificate in ["ca", "serving"] {
+        let issued = format!("herald_controller_certificates_issued_total{{certificate=\"{certificate}\"}}");
+        assert_eq!(sample(&issued), Some("1"), "{text}");
+    }
+    assert_eq!(sample("herald_controller_certificate_failures_total"), Some("1"), "{text}");
+    for (certificate, days) in [("ca", 365), ("serving", 30)] {
+        let expiry = format!(
+            "herald_controller_certificate_expiry_timestamp_seconds{{certificate=\"{certificate}\"}}"
+        );
+        let left = sample(&expiry).unwrap().parse::<u64>().unwrap() - Clock::default().now().as_secs();
+        assert!((days * 86_400 - 60..=days * 86_400).contains(&left), "{certificate}: {left}");
+    }
+}
+
+#[tokio::test]
 async fn the_controller_keeps_them_while_it_leads() {
     let installation = Installation::of_one_namespace().await;
     let controller = Command::new(env!("CARGO_BIN_EXE_herald"))
-        .args(["controller", "--leader-election", "--metrics-listen", "127.0.0.1:0"])
+        .args(["controller", "--leader-election", "--metrics-listen", "127.0.0.1:0", "--log", "trace"])
         .args(["--own-namespace", installation.own.name(), "--namespace", installation.producer.name()])
         .args(["--serving-certificate", &installation.config.name, "--serving-name", HOST])
         .env("KUBECONFIG", kubeconfig_path())
@@ -100,18 +131,23 @@ async fn the_controller_keeps_them_while_it_leads() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+    let pid = controller.id().unwrap().to_string();
+    let output = tokio::spawn(controller.wait_with_output());
     let tls = installation.tls(|_| true).await;
     let copies = bundles(&installation.producer);
-    let trusted = bundle(&until_there(&copies, &installation.ca_name(), |_| true).await);
-    assert!(trusts(&trusted, &entry(&tls, "tls.crt"), HOST, &Clock::default()));
+    let copy = until_there(&copies, &installation.ca_name(), |_| true).await;
+    assert!(trusts(&bundle(&copy), &entry(&tls, "tls.crt"), HOST, &Clock::default()));
+    copies.delete(&installation.ca_name(), &DeleteParams::default()).await.unwrap();
+    until_there(&copies, &installation.ca_name(), |new| new.metadata.uid != copy.metadata.uid).await;
 
-    let pid = controller.id().unwrap().to_string();
     assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap().success());
-    let output = timeout(DEADLINE, controller.wait_with_output()).await.expect("it ends").unwrap();
+    let output = timeout(DEADLINE, output).await.expect("it ends").unwrap().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
+    let last: Vec<_> = log.lines().rev().take(20).collect();
+    assert!(output.status.success(), "{last:#?}");
     for said in ["a CA was made", "a serving certificate was signed", HOST, "the lease is given back"] {
-        assert!(log.contains(said), "no {said:?} in {log}");
+        assert!(log.contains(said), "no {said:?}; the last lines: {last:#?}");
     }
-    assert!(!log.contains("PRIVATE KEY"), "{log}");
+    // As it is, and as a Secret has it.
+    assert!(!log.contains("PRIVATE KEY") && !log.contains("LS0tLS1CRUdJTiBQ"), "a key is in the log");
 }
