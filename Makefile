@@ -1,9 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint bench bench-parts generate image
-
-IMAGE ?= herald:dev
+.PHONY: help demo test test-interop lint bench bench-parts generate image e2e
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,9 +25,12 @@ bench: ## measure the whole product and print the table (ONLY=drain,latency for 
 bench-parts: ## measure the parts on their own
 	cargo bench --locked --bench journal --bench ingest --bench outbound
 
-generate: ## write what is made from the Rust types: crds/ and the reference in docs/
-	cargo run --locked --quiet -- crds --output-dir crds
-	cargo run --locked --quiet -- crds --format markdown --output-dir docs
+generate: ## write what is made from other sources: crds/, references in docs/, the chart's README, kustomize/
+	tools/generate .
 
-image: ## build the container image (IMAGE=herald:dev)
-	docker build --tag $(IMAGE) .
+image: ## build the container images herald:dev and herald-receiver:dev
+	docker build --tag herald:dev .
+	docker build --tag herald-receiver:dev --target receiver .
+
+e2e: ## install the chart in a real cluster and try everything there (CLUSTER=kind, or see tests/pods/run)
+	tests/pods/run
