@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace as KubeNamespace, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, watch_object};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
@@ -55,6 +57,18 @@ pub fn bundles(namespace: &Namespace) -> Api<ConfigMap> {
 pub fn bundle(config_map: &ConfigMap) -> String {
     let entry = config_map.data.as_ref().and_then(|data| data.get("ca.crt"));
     entry.cloned().unwrap_or_default()
+}
+
+/// The certificates of a bundle, each as PEM.
+pub fn certificates(bundle: &str) -> Vec<String> {
+    bundle.split_inclusive("-----END CERTIFICATE-----\n").map(ToOwned::to_owned).collect()
+}
+
+/// When a certificate ends, in seconds since the epoch.
+pub fn end(pem: &str) -> i64 {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+    certificate.validity().not_after.timestamp()
 }
 
 /// Says, or no longer says, that events come from a namespace.

@@ -21,6 +21,8 @@ const CLIENTS: u32 = 6;
 const HOUR: Duration = Duration::from_hours(1);
 const LEAD: Duration = Duration::from_hours(4);
 const STEP: Duration = Duration::from_mins(20);
+/// A certificate is mounted up to an hour after it was signed.
+const STEPS_TO_A_MOUNT: u32 = 3;
 
 /// A producer that reads its bundle as seldom as it may.
 struct Producer {
@@ -65,7 +67,7 @@ async fn producers_that_read_their_bundle_once_a_lead_see_no_failure_over_genera
     let mut keeper = installation.keeper();
     settle(&mut keeper).await;
     let secrets = installation.own.api::<Secret>();
-    let server = Server::start(&secrets, &installation.tls_name()).await;
+    let server = Server::without_kubelet(&secrets, &installation.tls_name()).await;
 
     let (gate, stop) = (Arc::new(RwLock::new(())), CancellationToken::new());
     let mut producers = JoinSet::new();
@@ -83,12 +85,16 @@ async fn producers_that_read_their_bundle_once_a_lead_see_no_failure_over_genera
 
     let first = entry(&secrets.get(&installation.ca_name()).await.unwrap(), "ca.crt");
     let (mut cas, mut certificates) = (BTreeSet::new(), BTreeSet::new());
-    loop {
+    for step in 0.. {
         settle(&mut keeper).await;
         let tls = secrets.get(&installation.tls_name()).await.unwrap();
-        server.takes_up(&tls).await;
-        let ca = entry(&secrets.get(&installation.ca_name()).await.unwrap(), "ca.crt");
-        cas.insert(ca);
+        // The newest bundle, while what was signed before is still served.
+        let newest = client(&entry(&tls, "ca.crt"), server.address, &time.clock());
+        assert_eq!(send(&newest, server.address).await.unwrap(), 202);
+        if step % STEPS_TO_A_MOUNT == 0 {
+            server.mount(&tls).await;
+        }
+        cas.insert(entry(&secrets.get(&installation.ca_name()).await.unwrap(), "ca.crt"));
         certificates.insert(entry(&tls, "tls.crt"));
         if cas.len() >= 3 && !entry(&tls, "ca.crt").contains(&first) {
             break;

@@ -16,15 +16,13 @@ use kube::Api;
 use kube::runtime::watcher::watch_object;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::objects::{entry, until_there};
+use super::objects::{end, entry, until_there};
 use crate::support::DEADLINE;
 
 /// Nothing wants anything: what is stored is another test's affair.
@@ -53,14 +51,23 @@ impl Review for Everybody {
 pub struct Server {
     pub address: SocketAddr,
     registry: Registry,
+    files: TlsFiles,
     _directory: TempDir,
-    _kubelet: AbortOnDropHandle<()>,
+    kubelet: Option<AbortOnDropHandle<()>>,
     _ingestion: AbortOnDropHandle<()>,
 }
 
 impl Server {
     /// With the certificate of this Secret, as it is and as it becomes.
     pub async fn start(secrets: &Api<Secret>, name: &str) -> Self {
+        let mut server = Self::without_kubelet(secrets, name).await;
+        let kubelet = tokio::spawn(mount(secrets.clone(), name.to_owned(), server.files.clone()));
+        server.kubelet = Some(AbortOnDropHandle::new(kubelet));
+        server
+    }
+
+    /// With the certificate of this Secret, as it is until the test mounts another.
+    pub async fn without_kubelet(secrets: &Api<Secret>, name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let files = TlsFiles {
             certificate: directory.path().join("tls.crt"),
@@ -68,7 +75,6 @@ impl Server {
             every: Duration::from_millis(5),
         };
         write(&files, &until_there(secrets, name, |_| true).await);
-        let kubelet = tokio::spawn(mount(secrets.clone(), name.to_owned(), files.clone()));
 
         let clock = Clock::default();
         let journal = Embedded::open(Config::new(directory.path().join("journal")), clock.clone()).unwrap();
@@ -80,22 +86,23 @@ impl Server {
         let service = Service::new(authenticator, Nothing, journal, metrics, Limits::default(), clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let ingestion = ingest::run(listener, Some(files), Arc::new(service), CancellationToken::new());
+        let ingestion =
+            ingest::run(listener, Some(files.clone()), Arc::new(service), CancellationToken::new());
         let ingestion = tokio::spawn(async { ingestion.await.unwrap() });
         Self {
             address,
             registry,
+            files,
             _directory: directory,
-            _kubelet: AbortOnDropHandle::new(kubelet),
+            kubelet: None,
             _ingestion: AbortOnDropHandle::new(ingestion),
         }
     }
 
-    /// Waits until new connections get the certificate of this Secret.
-    pub async fn takes_up(&self, secret: &Secret) {
-        let certificate = CertificateDer::from_pem_slice(entry(secret, "tls.crt").as_bytes()).unwrap();
-        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
-        let end = parsed.validity().not_after.timestamp();
+    /// Mounts this Secret, and waits until new connections get its certificate.
+    pub async fn mount(&self, secret: &Secret) {
+        write(&self.files, secret);
+        let end = end(&entry(secret, "tls.crt"));
         let sample = format!("herald_ingest_certificate_expiry_timestamp_seconds {end}");
         // Nothing tells of a metric's change: a scrape asks again and again.
         let scrape = async {
