@@ -25,8 +25,16 @@ COPY . .
 # The caches outlive a build, so that a change compiles nothing but itself.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=herald-target-$TARGETARCH,target=/src/target \
-    cargo zigbuild --release --locked --bin herald --target "$(cat /target)" \
- && install -D "target/$(cat /target)/release/herald" /out/herald
+    cargo zigbuild --release --locked --bin herald --example receiver --target "$(cat /target)" \
+ && install -D "target/$(cat /target)/release/herald" /out/herald \
+ && install -D "target/$(cat /target)/release/examples/receiver" /out/receiver
+
+# An endpoint to try Herald with: docker build --target receiver
+FROM gcr.io/distroless/static-debian12:nonroot AS receiver
+COPY --from=build /out/receiver /receiver
+USER 65532:65532
+EXPOSE 8443
+ENTRYPOINT ["/receiver"]
 
 # The root certificates and nothing else: no shell, no libc, no package manager.
 FROM gcr.io/distroless/static-debian12:nonroot

@@ -1,0 +1,8 @@
+//! The chart, without a cluster: what it renders, what it refuses, and whether
+//! what it says of Herald is true of Herald.
+#![expect(clippy::panic, reason = "a test fails by a panic")]
+
+mod pods;
+mod render;
+mod telemetry;
+mod values;
