@@ -11,7 +11,7 @@ demo: ## show it all at work; with KEEP=1 it stays up for you to try things
 
 test: ## run every test, against a real API server that it starts and stops
 	tests/control-plane.sh
-	tools/control-plane run -- cargo test --locked
+	tools/chart-tools run tools/control-plane run -- cargo test --locked
 
 test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets
 	tests/interop/run

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-unset HERALD_TEST_KUBECONFIG
+unset HERALD_TEST_KUBECONFIG HERALD_TEST_AUDIT_LOG
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/control-plane-test.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
@@ -98,11 +98,27 @@ failed_start() {
   [[ -z $(processes_of "$scratch/herald-control-plane") ]] || fail "left: $(processes_of "$scratch/herald-control-plane")"
 }
 
+audit_log() {
+  # shellcheck disable=SC2016 # for the inner shell
+  tools/control-plane run -- bash -ec '
+    kubectl create serviceaccount nobody >/dev/null
+    ! kubectl --token "$(kubectl create token nobody)" get secrets 2>/dev/null
+    # The line may come after the answer.
+    for ((tries = 0; tries < 100; tries++)); do
+      [[ $(cat "$HERALD_TEST_AUDIT_LOG") != *\"code\":403* ]] || break
+      read -r -t 0.05 _ <> <(:) || true
+    done
+    cat "$HERALD_TEST_AUDIT_LOG"' >"$scratch/$name.told" 2>"$scratch/$name.log" || fail "$(cat "$scratch/$name.log")"
+  grep -q '"username":"system:serviceaccount:default:nobody".*"code":403' "$scratch/$name.told" ||
+    fail "says nothing of a refused request: $(cat "$scratch/$name.told")"
+  ! grep -q '"username":"admin"' "$scratch/$name.told" || fail "says what the administrator did"
+}
+
 named_cluster() {
   local kubeconfig=$scratch/kubeconfig
   : >"$kubeconfig"
   HERALD_TEST_KUBECONFIG=$kubeconfig KUBEBUILDER_ASSETS=/nonexistent PATH=$scratch/bin:$PATH \
-    tools/control-plane run -- bash -c "[[ \$KUBECONFIG == $kubeconfig ]]" 2>/dev/null
+    tools/control-plane run -- bash -c "[[ \$KUBECONFIG == $kubeconfig && ! -v HERALD_TEST_AUDIT_LOG ]]" 2>/dev/null
 }
 
 # run NAME FUNCTION ARGUMENT…: in the background, since each waits for a start
@@ -130,6 +146,7 @@ fi
 run ends-when-killed wrapper_killed
 run servers-end-with-their-keeper keeper_killed
 run says-why-it-cannot-start failed_start
+run logs-what-service-accounts-do audit_log
 run uses-a-named-cluster-and-starts-nothing named_cluster
 result=0
 for job in "${jobs[@]}"; do wait "$job" || result=1; done
