@@ -34,6 +34,10 @@ fn validations<const N: usize>(rules: [Rule; N]) -> Value {
         .collect()
 }
 
+/// A list that belongs as a whole to whoever writes it. In a list of type `set`
+/// the API server would keep what somebody added by hand beside what Git says.
+const EACH_ONCE: &str = "self.all(item, self.exists_one(other, other == item))";
+
 /// `spec.name`
 pub(super) fn name() -> Rule {
     rule("self.trim() != ''", "must not be empty: write the name that people shall see, such as Audit trail")
@@ -48,15 +52,18 @@ pub(super) fn allowed_hosts(_: &mut SchemaGenerator) -> Schema {
         "write a host such as hooks.example.com, *.example.com for every name below that domain, or * for every host; \
          in small letters, without scheme, port or path",
     )]);
-    let some = validations([rule(
-        "size(self) > 0",
-        "must name at least one host; to forbid all, have no HostPolicy where the policy denies by default",
-    )]);
+    let list_rules = validations([
+        rule(
+            "size(self) > 0",
+            "must name at least one host; to forbid all, have no HostPolicy where the policy denies by default",
+        ),
+        rule(EACH_ONCE, "must name each host once: remove what is there twice"),
+    ]);
     json_schema!({
         "type": "array",
         "maxItems": 256,
-        "x-kubernetes-validations": some,
-        "x-kubernetes-list-type": "set",
+        "x-kubernetes-validations": list_rules,
+        "x-kubernetes-list-type": "atomic",
         "items": {"type": "string", "maxLength": 253, "x-kubernetes-validations": rules},
     })
 }
@@ -115,13 +122,14 @@ pub(super) fn events(_: &mut SchemaGenerator) -> Schema {
     let list_rules = validations([
         rule("self.size() > 0", FilterError::Empty),
         rule("self.size() == 1 || !('*' in self)", FilterError::WildcardNotAlone),
+        rule(EACH_ONCE, "must name each event once: remove what is there twice"),
     ]);
     // More than the twelve, so that a list that is too long because of a name
     // that does not belong in it is told so.
     json_schema!({
         "type": "array",
         "maxItems": 24,
-        "x-kubernetes-list-type": "set",
+        "x-kubernetes-list-type": "atomic",
         "x-kubernetes-validations": list_rules,
         "items": { "type": "string", "maxLength": 64, "x-kubernetes-validations": item_rules },
     })

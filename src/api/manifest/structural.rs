@@ -5,7 +5,7 @@
 //! ```
 //!
 //! This is the part of structural schemas that our own definitions use: types,
-//! required, enum, bounds, sets. The wording is the API server's, so that a
+//! required, enum, bounds. The wording is the API server's, so that a
 //! person finds one message whoever refuses.
 
 use std::collections::BTreeMap;
@@ -113,15 +113,9 @@ pub(super) fn check(schema: &JSONSchemaProps, value: &Value, path: &str, finding
 }
 
 fn check_items(schema: &JSONSchemaProps, items: &[Value], path: &str, findings: &mut Vec<Finding>) {
-    let is_set = schema.x_kubernetes_list_type.as_deref() == Some("set");
-    for (i, item) in items.iter().enumerate() {
-        let path = format!("{path}[{i}]");
-        if let Some(schema) = items_of(schema) {
-            check(schema, item, &path, findings);
-        }
-        // However often a value stands there, it is named once.
-        if is_set && items.iter().take(i).filter(|earlier| *earlier == item).count() == 1 {
-            findings.push(Finding { path, message: format!("Duplicate value: {item}"), blocking: false });
+    if let Some(schema) = items_of(schema) {
+        for (i, item) in items.iter().enumerate() {
+            check(schema, item, &format!("{path}[{i}]"), findings);
         }
     }
 }
