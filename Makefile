@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint bench bench-parts generate image e2e
+.PHONY: help demo test test-interop lint bench bench-parts generate image e2e e2e-upgrade
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ generate: ## write what is made from other sources: crds/, references in docs/, 
 image: ## build the container images herald:dev and herald-receiver:dev
 	docker build --tag herald:dev .
 	docker build --tag herald-receiver:dev --target receiver .
+
+e2e-upgrade: ## from an earlier commit's chart and image to this one and back, in the same cluster
+	tests/pods/run upgrade
 
 e2e: ## install the chart in a real cluster and try everything there (CLUSTER=kind, or see tests/pods/run)
 	tests/pods/run

@@ -55,6 +55,16 @@ ready() {
 
 field() { kubectl get "$1" -n "$2" "$3" -o "jsonpath=$4"; }
 
+proved_at() { field webhook identity audit-trail '{.status.verification.time}'; }
+
+# What is matched from now on waits: the webhook's Secret no longer agrees.
+hold() {
+  kubectl label secret -n identity audit-trail herald.dev/allow-webhooks- >/dev/null
+  kubectl wait -n identity webhook/audit-trail --for='jsonpath={.status.conditions[?(@.type=="Delivering")].reason}=SecretsUnresolved' --timeout=30s >/dev/null
+}
+
+let_go() { kubectl label secret -n identity audit-trail herald.dev/allow-webhooks=true >/dev/null; }
+
 # The fenced shell commands of README between the two marks, as a person would copy them.
 readme_commands() {
   awk -v name="$1" '
