@@ -75,8 +75,14 @@ pub(super) fn condition(
 }
 
 /// Whether the report says anything that the status does not.
+///
+/// Of a webhook that the controller has not looked at there is nothing to say
+/// yet, and a write would be in the way of its first: so Ready comes first in
+/// the list of conditions, which the API server keeps in the order of writing.
 pub(super) fn worth(known: &Known, report: &Report) -> Worth {
-    if known.reported.delivering.as_ref() != Some(&report.condition) {
+    if !known.looked_at && known.reported.delivering.is_none() {
+        Worth::Nothing
+    } else if known.reported.delivering.as_ref() != Some(&report.condition) {
         Worth::Transition
     } else if known.reported.delivery.as_ref() != Some(&report.delivery) {
         Worth::Progress
@@ -152,6 +158,14 @@ mod tests {
         let known = after(&known, first);
         assert_eq!(worth(&known, &report(&known, &looked(), 0, NOW)), Worth::Nothing);
         assert_eq!(worth(&known, &report(&known, &looked(), 1, NOW)), Worth::Progress);
+    }
+
+    #[test]
+    fn the_controller_is_the_first_to_write() {
+        let new = Arc::new(known(|w| w["status"] = json!({"observedGeneration": -1})));
+        assert_eq!(worth(&new, &report(&new, &looked(), 0, NOW)), Worth::Nothing);
+        let seen = Arc::new(known(|w| w["status"] = json!({"observedGeneration": 2})));
+        assert_eq!(worth(&seen, &report(&seen, &looked(), 0, NOW)), Worth::Transition);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Known {
     pub proof: Proof,
     /// What its Secrets and `ConfigMap`s give.
     pub credentials: Result<Credentials, Problem>,
+    /// Whether the controller has looked at it, at whatever generation.
+    pub looked_at: bool,
     /// What its status says of the dispatcher's work.
     pub reported: Reported,
     /// Kept to resolve it again when a Secret changes.
@@ -131,6 +133,7 @@ impl Known {
             settings,
             proof,
             credentials,
+            looked_at: status.observed_generation != Some(-1),
             reported: Reported { delivering, delivery: status.delivery },
             spec: Arc::new(webhook.spec),
         })
