@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint bench bench-parts generate image e2e e2e-upgrade
+.PHONY: help demo test test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ demo: ## show it all at work; with KEEP=1 it stays up for you to try things
 test: ## run every test, against a real API server that it starts and stops
 	tests/control-plane.sh
 	tools/chart-tools run tools/control-plane run -- cargo test --locked
+
+test-oldest: ## the same against the oldest Kubernetes that Herald is for
+	HERALD_KUBERNETES=oldest tools/chart-tools run tools/control-plane run -- cargo test --locked --test e2e
 
 test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets
 	tests/interop/run

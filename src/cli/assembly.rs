@@ -145,6 +145,9 @@ impl Assembly {
         let opening = clock.clone();
         let journal = tokio::task::spawn_blocking(move || Embedded::open(config, opening)).await??;
         journal.metrics().register(&mut self.registry);
+        let (ready, live) = (journal.clone(), journal.clone());
+        self.health.ready.push(Check::new("journal", move || ready.is_open()));
+        self.health.live.push(Check::new("journal", move || live.is_open()));
         self.journal = Some(journal.clone());
 
         let freshness = Freshness::default();

@@ -75,6 +75,20 @@ readme_commands() {
   ' README.md
 }
 
+# The memory of Herald's containers, as their kubelets measure it.
+footprint() {
+  local node
+  for node in $(kubectl get nodes -o name); do
+    kubectl get --raw "/api/v1/nodes/${node#node/}/proxy/stats/summary" | tr -d ' \n' | awk -v RS='"podRef":' '
+      function number(name) { match(text, "\"" name "\":[0-9]+"); return substr(text, RSTART + length(name) + 3, RLENGTH - length(name) - 3) / 1048576 }
+      /^{"name":"herald-/ {
+        split($0, quoted, "\"")
+        text = substr($0, index($0, "\"containers\":"))
+        printf "   memory of %-38s rss %5.1f MiB, working set %5.1f MiB\n", quoted[4], number("rssBytes"), number("workingSetBytes")
+      }'
+  done
+}
+
 # --- the ledger ---------------------------------------------------------------
 
 # send_load NAME COUNT: a Job that sends so many events, each in a request of its own, whatever happens meanwhile

@@ -155,6 +155,12 @@ impl Embedded {
         &self.0.core.metrics
     }
 
+    /// Whether it takes and gives anything: not after a failed write, and only
+    /// a restart can help then.
+    pub fn is_open(&self) -> bool {
+        self.0.core.store().is_some()
+    }
+
     /// How many times it has waited for the disk.
     pub fn syncs(&self) -> u64 {
         self.0.core.store().map_or(0, |store| store.syncs())

@@ -121,6 +121,7 @@ async fn a_failed_fsync_leaves_the_answer_unknown_and_ends_all_work_until_reopen
     let bench = Bench::new();
     let journal = bench.open();
     soon(journal.append(vec![append("a", &[1])])).await;
+    assert!(journal.is_open());
     let mut lane = claim(&journal, 1).await;
     journal.0.core.store().expect("open").fail_sync.store(true, Atomic::Relaxed);
     assert_eq!(soon(journal.append(vec![append("b", &[1])])).await, [Appended::Unknown]);
@@ -128,6 +129,7 @@ async fn a_failed_fsync_leaves_the_answer_unknown_and_ends_all_work_until_reopen
         soon(journal.append(vec![append("c", &[1])])).await,
         [Appended::Refused(RefusedReason::Unavailable)]
     );
+    assert!(!journal.is_open());
     assert!(soon(lane.next(1)).await.is_err(), "the lane is lost");
     let failure = soon(journal.depth(webhook(1))).await.expect_err("unavailable");
     assert!(failure.to_string().contains("fsync"), "{failure}");
