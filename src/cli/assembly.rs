@@ -4,6 +4,8 @@
 //! SIGTERM, SIGINT ─> shutdown ─> ingest, dispatch, controller end ─> journal closes ─> telemetry ends
 //! ```
 
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +59,7 @@ impl Assembly {
         telemetry: &TelemetryFlags,
     ) -> anyhow::Result<Self> {
         init_logs(&telemetry.log, telemetry.log_format)?;
-        let listener = TcpListener::bind(telemetry.metrics_listen)
+        let listener = listen(telemetry.metrics_listen)
             .await
             .with_context(|| format!("--metrics-listen {}", telemetry.metrics_listen))?;
         tracing::info!(address = %listener.local_addr()?, "serving metrics and health");
@@ -138,9 +140,8 @@ impl Assembly {
     ) -> anyhow::Result<()> {
         let clock = Clock::default();
         ingest::check_exposure(ingestion.listen, ingestion.tls().is_some())?;
-        let listener = TcpListener::bind(ingestion.listen)
-            .await
-            .with_context(|| format!("--listen {}", ingestion.listen))?;
+        let listener =
+            listen(ingestion.listen).await.with_context(|| format!("--listen {}", ingestion.listen))?;
         let config = journal.config();
         let opening = clock.clone();
         let journal = tokio::task::spawn_blocking(move || Embedded::open(config, opening)).await??;
@@ -223,5 +224,15 @@ impl Assembly {
 
     fn instance(&self) -> String {
         self.cluster.instance.clone().unwrap_or_else(|| format!("herald-{}", uuid::Uuid::new_v4()))
+    }
+}
+
+/// Where a kernel has no IPv6 at all, the unspecified address is that of IPv4.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }

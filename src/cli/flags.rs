@@ -99,8 +99,8 @@ pub(super) struct TelemetryFlags {
     /// The shape of a log line
     #[arg(long, value_enum, default_value_t)]
     pub(super) log_format: LogFormat,
-    /// Where /metrics, /livez and /readyz are served, without authentication
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    /// Where /metrics, /livez and /readyz are served, without authentication; [::] is IPv4 as well
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9090")]
     pub(super) metrics_listen: SocketAddr,
 }
 
@@ -125,8 +125,8 @@ pub(super) struct ControllerFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Ingestion")]
 pub(super) struct IngestFlags {
-    /// Where user events are taken
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    /// Where user events are taken; [::] is IPv4 as well
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     pub(super) listen: SocketAddr,
     /// The certificate chain (PEM) of ingestion; read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "insecure_http")]

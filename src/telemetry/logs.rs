@@ -38,7 +38,11 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), LogError> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     match format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init()?,
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+        // Spans are of libraries; what Herald says names its webhook in itself.
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            registry.with(lines).try_init()?;
+        }
     }
     Ok(())
 }
