@@ -65,6 +65,20 @@ fn what_cannot_be_read_ends_with_2() {
 }
 
 #[test]
+fn what_a_repository_hides_is_not_taken_for_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string("examples/webhook.yaml").unwrap();
+    std::fs::create_dir(folder.path().join(".github")).unwrap();
+    for (name, text) in [("a.yaml", good.as_str()), (".sops.yaml", "x: 1"), (".github/ci.yaml", "on: push")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let whole = herald(&["validate", "-f", &folder.path().display().to_string()], "");
+    assert_eq!(whole.status.code(), Some(0), "{whole:?}");
+    let named = herald(&["validate", "-f", &folder.path().join(".sops.yaml").display().to_string()], "");
+    assert_eq!(named.status.code(), Some(1), "one that is named is checked all the same");
+}
+
+#[test]
 fn crds_prints_what_crds_holds() {
     let printed = text(&herald(&["crds"], "").stdout);
     let read = |plural| std::fs::read_to_string(format!("crds/herald.dev_{plural}.yaml")).unwrap();

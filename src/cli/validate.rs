@@ -18,7 +18,7 @@ use crate::api::manifest::{Checker, Report};
 /// read.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
-    /// A file, a folder (every .yaml, .yml and .json below it), or - for standard input.
+    /// A file, a folder (every .yaml, .yml and .json below it whose name does not begin with a dot), or - for standard input.
     #[arg(short, long, value_name = "FILE|DIR", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
     /// How to print what was found.
@@ -82,6 +82,10 @@ fn files(name: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.sort();
     let mut found = Vec::new();
     for entry in entries {
+        // What tools keep beside the manifests, such as .github and .sops.yaml.
+        if entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
         // A link to a folder is not followed, lest it leads in a circle.
         let is_link = entry.is_symlink();
         let is_manifest =
