@@ -3,9 +3,10 @@
 mod bundles;
 mod client;
 mod installation;
-mod objects;
 mod replicas;
 mod rights;
 mod rotation;
 mod server;
 mod serving;
+
+use crate::support::objects;

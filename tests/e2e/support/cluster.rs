@@ -27,10 +27,21 @@ impl Cluster {
     /// Connects, and installs the definitions if no test of this process has yet.
     pub async fn connect() -> Self {
         static DEFINITIONS: OnceCell<()> = OnceCell::const_new();
-        let config = config().await;
-        let client = Client::try_from(config.clone()).unwrap();
-        DEFINITIONS.get_or_init(|| install_definitions(&client)).await;
-        Self { config, client }
+        let cluster = Self::of(Path::new(&kubeconfig_path())).await;
+        DEFINITIONS.get_or_init(|| install_definitions(&cluster.client)).await;
+        cluster
+    }
+
+    /// Connects to another cluster, and installs the definitions there.
+    pub async fn connect_to(kubeconfig: &Path) -> Self {
+        let cluster = Self::of(kubeconfig).await;
+        install_definitions(&cluster.client).await;
+        cluster
+    }
+
+    async fn of(kubeconfig: &Path) -> Self {
+        let config = config(kubeconfig).await;
+        Self { client: Client::try_from(config.clone()).unwrap(), config }
     }
 
     /// The administrator's client.
@@ -43,13 +54,19 @@ impl Cluster {
         self.config.clone()
     }
 
+    /// Whether the API server has the kind, which is the newest that Herald has use for.
+    pub async fn serves_trust_bundles(&self) -> bool {
+        let list = self.client.list_api_group_resources("certificates.k8s.io/v1").await;
+        list.is_ok_and(|list| list.resources.iter().any(|kind| kind.name == "clustertrustbundles"))
+    }
+
     /// A new namespace, deleted when dropped.
     pub async fn namespace(&self, prefix: &str) -> Namespace {
         Namespace::create(self, prefix).await
     }
 }
 
-/// The path in `HERALD_TEST_KUBECONFIG`, the only cluster that tests ever touch.
+/// The path in `HERALD_TEST_KUBECONFIG`: no other cluster is touched but one that a test itself starts.
 pub fn kubeconfig_path() -> String {
     std::env::var("HERALD_TEST_KUBECONFIG").unwrap_or_else(|_| {
         panic!(
@@ -58,9 +75,8 @@ pub fn kubeconfig_path() -> String {
     })
 }
 
-async fn config() -> Config {
-    let path = kubeconfig_path();
-    let kubeconfig = Kubeconfig::read_from(Path::new(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+async fn config(path: &Path) -> Config {
+    let kubeconfig = Kubeconfig::read_from(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     // A proxy for the way out has no business between a test and its API server.
     config.proxy_url = None;

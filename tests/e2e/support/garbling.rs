@@ -42,6 +42,7 @@ impl Service<Request<Body>> for Garbling {
     }
 }
 
-fn garble(data: &Bytes) -> Bytes {
+/// The same with the one word in place of the other, which is as long.
+pub fn garble(data: &Bytes) -> Bytes {
     String::from_utf8_lossy(data).replace("CloudEvents", "CloudEvent5").into()
 }

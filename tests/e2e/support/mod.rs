@@ -6,6 +6,7 @@
 //! Herald::start ────> controller and dispatcher for that namespace
 //! HeraldProcess ────> the real binary; Producer sends user events to it
 //! Dispatcher ───────> the dispatcher alone, with proofs that the test writes
+//! Pod::of ──────────> a pod of the chart, as a process with the rights of its ServiceAccount
 //! Endpoint::start ──> answers Herald ─────> Endpoint: next_challenge, next_delivery
 //! ```
 //!
@@ -13,16 +14,23 @@
 #![allow(dead_code, reason = "a helper may be here before the test that needs it")]
 
 pub mod accounts;
+pub mod audit;
 pub mod behaviour;
+pub mod between;
 pub mod certificates;
+pub mod chart;
 pub mod cluster;
+pub mod control_plane;
 pub mod dispatcher;
 pub mod endpoint;
 pub mod garbling;
 pub mod herald;
 pub mod namespace;
+pub mod objects;
+pub mod pod;
 pub mod process;
 pub mod producer;
+pub mod program;
 pub mod received;
 pub mod webhook;
 

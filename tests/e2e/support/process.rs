@@ -5,27 +5,22 @@
 //! stop (SIGTERM) or kill (SIGKILL) ─> restart, on the same journal
 //! ```
 //!
-//! Only the process that was started here is ever sent a signal. If the test
-//! fails, what Herald logged is shown.
+//! If the test fails, what Herald logged is shown.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::watch;
+use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
 use super::cluster::kubeconfig_path;
 use super::herald::AUDIENCE;
+use super::program::{Log, binary, terminate, wait};
 use super::{DEADLINE, Namespace, certificates};
 
 /// A `herald run`, and the directory that outlives its process.
@@ -42,13 +37,6 @@ struct Process {
     child: Child,
     ingestion: SocketAddr,
     telemetry: SocketAddr,
-}
-
-/// Every line of every process.
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Vec<String>>,
-    count: watch::Sender<usize>,
 }
 
 impl HeraldProcess {
@@ -85,9 +73,8 @@ impl HeraldProcess {
     /// Starts it again on what the last process left; it must have been ended before.
     pub async fn restart(&mut self) {
         assert!(self.process.is_none(), "it still runs");
-        let from = *self.log.count.borrow();
-        let mut child = self.command().spawn().unwrap();
-        tokio::spawn(self.log.clone().read(child.stderr.take().unwrap()));
+        let from = self.log.len();
+        let child = self.log.clone().spawn(&mut self.command());
         let telemetry = self.log.address(from, "serving metrics and health").await;
         let ingestion = self.log.address(from, "taking user events").await;
         self.process = Some(Process { child, ingestion, telemetry });
@@ -116,11 +103,7 @@ impl HeraldProcess {
         for namespace in &self.namespaces {
             command.args(["--namespace", namespace]);
         }
-        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
-            command.env_remove(proxy);
-        }
-        command.env("KUBECONFIG", kubeconfig_path()).env_remove("POD_NAMESPACE").env_remove("POD_NAME");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.env("KUBECONFIG", kubeconfig_path());
         command
     }
 
@@ -138,10 +121,7 @@ impl HeraldProcess {
     /// Ends it by SIGTERM, and checks that it went well.
     pub async fn stop(&mut self) {
         let process = self.process.take().expect("it runs");
-        let pid = process.child.id().expect("it was not waited for yet").to_string();
-        let told = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap();
-        assert!(told.success(), "it ended by itself");
-        let status = wait(process.child).await;
+        let status = terminate(process.child).await;
         assert!(status.success(), "{status}; its log:\n{}", self.log());
     }
 
@@ -181,7 +161,7 @@ impl HeraldProcess {
 
     /// What it has logged, over all of its processes.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        self.log.text()
     }
 
     async fn get(&self, path: &str) -> (StatusCode, String) {
@@ -196,61 +176,9 @@ impl Drop for HeraldProcess {
     #[expect(clippy::print_stderr, reason = "the test runner shows it beside the panic")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let lines = self.log.lines.lock().unwrap();
-            let end: Vec<_> = lines.iter().skip(lines.len().saturating_sub(60)).map(String::as_str).collect();
-            eprintln!("the end of Herald's log:\n{}", end.join("\n"));
+            eprintln!("the end of Herald's log:\n{}", self.log.end());
         }
     }
-}
-
-impl Log {
-    async fn read(self: Arc<Self>, stderr: ChildStderr) {
-        let mut lines = BufReader::new(stderr).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            self.lines.lock().unwrap().push(line);
-            self.count.send_modify(|count| *count += 1);
-        }
-    }
-
-    /// The address in the first line with this message from line `from` on.
-    async fn address(&self, from: usize, message: &str) -> SocketAddr {
-        let find = || {
-            let lines = self.lines.lock().unwrap();
-            lines.iter().skip(from).find_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                let text = |key: &str| line.get(key).and_then(Value::as_str);
-                (text("message") == Some(message)).then(|| text("address").unwrap().parse().unwrap())
-            })
-        };
-        let mut count = self.count.subscribe();
-        let wait = async {
-            loop {
-                count.borrow_and_update();
-                if let Some(address) = find() {
-                    return address;
-                }
-                count.changed().await.unwrap();
-            }
-        };
-        let found = timeout(DEADLINE, wait).await;
-        found.unwrap_or_else(|_| panic!("no {message:?} in {:#?}", self.lines.lock().unwrap()))
-    }
-}
-
-/// The binary, ended with this process even if that is killed, where the system can.
-fn binary() -> Command {
-    let binary = env!("CARGO_BIN_EXE_herald");
-    let setpriv = Path::new("/usr/bin/setpriv");
-    if !setpriv.exists() {
-        return Command::new(binary);
-    }
-    let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL", binary]);
-    command
-}
-
-async fn wait(mut child: Child) -> ExitStatus {
-    timeout(DEADLINE, child.wait()).await.expect("it ends in time").unwrap()
 }
 
 fn http() -> reqwest::Client {

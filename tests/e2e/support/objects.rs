@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::{Cluster, DEADLINE, Namespace};
+use super::{Cluster, DEADLINE, Namespace};
 
 /// Waits until an object is as `wanted` says; `None` is one that is not there.
 pub async fn until<K>(api: &Api<K>, name: &str, wanted: impl Fn(Option<&K>) -> bool) -> Option<K>
