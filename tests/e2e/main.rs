@@ -7,6 +7,7 @@ mod delivery;
 mod ingest;
 mod journey;
 mod manifests;
+mod rbac;
 mod resource;
 mod support;
 mod test_endpoint;

@@ -1,0 +1,182 @@
+//! The chart, installed as far as one can without nodes: its accounts and roles
+//! in a cluster, its pods as processes with the tokens of these accounts.
+
+use futures::future::join_all;
+use herald::api::Webhook;
+use http::Request;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::config::AuthInfo;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::time::{Duration, interval, timeout};
+
+use super::rights::{Granted, Right, take_away};
+use crate::support::between::{Between, Mischief};
+use crate::support::certificates::authority_pem;
+use crate::support::chart::{api_of, apply, may, render, text};
+use crate::support::objects::label_producer;
+use crate::support::pod::Pod;
+use crate::support::{Cluster, DEADLINE, Namespace};
+
+/// What an installation serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every namespace: it disturbs all else that is in the cluster.
+    Cluster,
+    /// One that is named.
+    Namespace,
+}
+
+/// An installation, and a namespace that it serves.
+pub struct Installation {
+    pub scope: Scope,
+    pub own: Namespace,
+    pub served: Namespace,
+    /// The release, and what the names of its objects begin with.
+    pub name: String,
+    pub granted: Vec<Granted>,
+    /// The rights that were taken away.
+    pub lost: Vec<Right>,
+    pub controller: Pod,
+    pub dispatcher: Pod,
+    /// The controller's, then the dispatcher's.
+    pub users: [String; 2],
+    tokens: [String; 2],
+    manifests: Vec<Value>,
+    _between: [Between; 2],
+}
+
+/// What the chart makes.
+pub async fn manifests(scope: Scope, name: &str, own: &str, served: &str) -> Vec<Value> {
+    let mut values = vec![
+        "crds.install=false".to_owned(),
+        "rbac.userRoles=false".to_owned(),
+        format!("fullnameOverride={}", json!(name)),
+        format!("outbound.allow={}", json!(["127.0.0.0/8", "localhost"])),
+        format!("outbound.extraRoots.configMap={}", json!("roots")),
+    ];
+    if scope == Scope::Namespace {
+        values.push(format!("namespaces={}", json!([served])));
+    }
+    render(name, own, &values).await
+}
+
+/// Whether it is an account, a role or a binding.
+fn is_of_rbac(object: &Value) -> bool {
+    text(object, "/kind") == "ServiceAccount" || text(object, "/apiVersion").starts_with("rbac.")
+}
+
+impl Installation {
+    /// With all of its rights but these, by their places among those that are granted.
+    pub async fn new(cluster: &Cluster, scope: Scope, without: &[usize]) -> Self {
+        let name = format!("herald-{:08x}", rand::random::<u32>());
+        let (own, served) = (cluster.namespace("herald").await, cluster.namespace("served").await);
+        own.config_map("roots", &[("ca.crt", &authority_pem())]).await;
+        let mut manifests = manifests(scope, &name, own.name(), served.name()).await;
+        let (granted, lost) = take_away(&mut manifests, without);
+        for object in manifests.iter().filter(|object| is_of_rbac(object)) {
+            apply(&cluster.client(), object).await;
+        }
+        in_force(cluster, &granted).await;
+        label_producer(cluster, served.name(), true).await;
+
+        let overtaken = Between::start(cluster, Mischief::overtakes(&served)).await;
+        let garbled = Between::start(cluster, Mischief::Garbles).await;
+        let accounts =
+            [account(&manifests, "Deployment", &own).await, account(&manifests, "StatefulSet", &own).await];
+        let [controller, dispatcher] = &accounts;
+        Self {
+            controller: Pod::of(controller.workload, &overtaken.url(), &controller.token),
+            dispatcher: Pod::of(dispatcher.workload, &garbled.url(), &dispatcher.token),
+            users: accounts.each_ref().map(|account| account.user.clone()),
+            tokens: accounts.map(|account| account.token),
+            _between: [overtaken, garbled],
+            scope,
+            own,
+            served,
+            name,
+            granted,
+            lost,
+            manifests,
+        }
+    }
+
+    /// A request of each account, to `/version?last`, to be looked for in the audit log.
+    pub async fn ask_the_last(&self) {
+        for token in &self.tokens {
+            let mut config = self.own.cluster().config();
+            config.auth_info = AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() };
+            let client = Client::try_from(config).unwrap();
+            client.request_text(Request::get("/version?last").body(Vec::new()).unwrap()).await.unwrap();
+        }
+    }
+
+    /// The name that both the CA's Secret and its `ConfigMap`s have.
+    pub fn ca_name(&self) -> String {
+        format!("{}-ca", self.name)
+    }
+
+    pub fn tls_name(&self) -> String {
+        format!("{}-tls", self.name)
+    }
+
+    pub fn lease_name(&self) -> String {
+        format!("{}-controller", self.name)
+    }
+
+    /// Takes away what does not go with the namespaces. What is in them stays, where nobody
+    /// is that removes it, and another installation in the same cluster would care for it.
+    pub async fn remove(self) {
+        let client = self.own.cluster().client();
+        drop((self.controller, self.dispatcher));
+        let (params, all) = (DeleteParams::default(), ListParams::default());
+        self.served.api::<Webhook>().delete_collection(&params, &all).await.unwrap();
+        for object in self.manifests.iter().filter(|object| is_of_rbac(object)) {
+            if text(object, "/metadata/namespace").is_empty() {
+                api_of(&client, object).delete(text(object, "/metadata/name"), &params).await.unwrap();
+            }
+        }
+        let ours = all.labels(&format!("herald.dev/installation={}", self.own.name()));
+        drop(Api::<ClusterTrustBundle>::all(client).delete_collection(&params, &ours).await);
+    }
+}
+
+/// Waits until rights count: the API server hears of roles and bindings a little later.
+pub async fn in_force(cluster: &Cluster, granted: &[Granted]) {
+    let all = async {
+        let mut looks = interval(Duration::from_millis(20));
+        loop {
+            looks.tick().await;
+            let asked =
+                granted.iter().map(|Granted { right, .. }| may(cluster, &right.user, right.attributes()));
+            if join_all(asked).await.into_iter().all(|allowed| allowed) {
+                return;
+            }
+        }
+    };
+    assert!(timeout(DEADLINE, all).await.is_ok(), "not all of the roles are in force after {DEADLINE:?}");
+}
+
+/// A pod's manifest, and who it is.
+struct Account<'m> {
+    workload: &'m Value,
+    user: String,
+    token: String,
+}
+
+async fn account<'m>(manifests: &'m [Value], kind: &str, own: &Namespace) -> Account<'m> {
+    let workload = manifests.iter().find(|object| text(object, "/kind") == kind).unwrap();
+    let name = text(workload, "/spec/template/spec/serviceAccountName");
+    let user = format!("system:serviceaccount:{}:{name}", own.name());
+    // Without an audience it is for the API server.
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() }),
+        ..TokenRequest::default()
+    };
+    let accounts = own.api::<ServiceAccount>();
+    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+    Account { workload, user, token: answer.status.unwrap().token.unwrap() }
+}

@@ -1,0 +1,117 @@
+//! What the roles for people and producers allow.
+
+use futures::{StreamExt as _, stream};
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use super::installation::in_force;
+use super::rights::{Right, granted};
+use crate::support::Cluster;
+use crate::support::chart::{api_of, apply, items, may, render, text};
+
+const VERBS: [&str; 9] =
+    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "escalate"];
+const RESOURCES: [(&str, &str); 7] = [
+    ("herald.dev", "webhooks"),
+    ("herald.dev", "webhooks/status"),
+    ("herald.dev", "hostpolicies"),
+    ("herald.dev", "userevents"),
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("", "events"),
+];
+
+/// The roles for users, with these values.
+async fn roles(values: &[&str]) -> Vec<Value> {
+    let values: Vec<_> = [&["crds.install=false"], values].concat().into_iter().map(str::to_owned).collect();
+    let mut roles = render("herald", "herald-system", &values).await;
+    roles.retain(|object| {
+        text(object, "/kind") == "ClusterRole"
+            && !text(object, "/metadata/name").starts_with("herald-system:")
+    });
+    roles
+}
+
+/// The roles that others take in, each with the role that does.
+async fn aggregated(values: &[&str]) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for role in roles(values).await {
+        for (label, _) in role.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten() {
+            if let Some(to) = label.strip_prefix("rbac.authorization.k8s.io/aggregate-to-") {
+                all.push((text(&role, "/metadata/name").to_owned(), to.to_owned()));
+            }
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn each_role_allows_what_it_is_for_and_nothing_else() {
+    let namespace = Cluster::connect().await.namespace("users").await;
+    let client = namespace.cluster().client();
+    let mut expected = Vec::new();
+    for resource in ["webhooks", "hostpolicies"] {
+        expected.extend(["get", "list", "watch"].map(|verb| format!("herald-view: {verb} {resource}")));
+    }
+    let writes = ["create", "update", "patch", "delete", "deletecollection"];
+    expected.extend(writes.map(|verb| format!("herald-edit: {verb} webhooks")));
+    expected.push("herald-producer: create userevents".to_owned());
+
+    let mut allowed = Vec::new();
+    for mut role in roles(&[]).await {
+        // Under a name of their own, since a cluster has only one of the chart's.
+        let account = text(&role, "/metadata/name").to_owned();
+        let name = format!("{}:{account}", namespace.name());
+        role["metadata"] = json!({ "name": name });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "namespace": namespace.name(), "name": account}],
+        });
+        let manifests = [role, binding];
+        for object in &manifests {
+            apply(&client, object).await;
+        }
+        in_force(namespace.cluster(), &granted(&manifests)).await;
+        let user = format!("system:serviceaccount:{}:{account}", namespace.name());
+        let asked = RESOURCES.iter().flat_map(|resource| VERBS.iter().map(move |verb| (resource, verb)));
+        let answers = stream::iter(asked).map(async |((group, resource), verb)| {
+            let right = Right {
+                user: user.clone(),
+                namespace: Some(namespace.name().to_owned()),
+                group: (*group).to_owned(),
+                resource: (*resource).to_owned(),
+                verb: (*verb).to_owned(),
+                name: None,
+            };
+            let yes = may(namespace.cluster(), &user, right.attributes()).await;
+            yes.then(|| format!("{account}: {verb} {resource}"))
+        });
+        allowed.extend(answers.buffered(16).filter_map(async |it| it).collect::<Vec<_>>().await);
+        for object in &manifests {
+            let name = text(object, "/metadata/name");
+            api_of(&client, object).delete(name, &DeleteParams::default()).await.unwrap();
+        }
+    }
+    assert_eq!(allowed, expected);
+}
+
+#[tokio::test]
+async fn who_may_view_sees_webhooks_and_who_may_edit_writes_them_only_if_asked_for() {
+    let (view, edit) = (("herald-view", "view"), ("herald-edit", "edit"));
+    let names = |pairs: &[(&str, &str)]| -> Vec<_> {
+        pairs.iter().map(|(role, to)| ((*role).to_owned(), (*to).to_owned())).collect()
+    };
+    assert_eq!(aggregated(&[]).await, names(&[view]));
+    assert_eq!(aggregated(&["rbac.aggregateToView=false"]).await, names(&[]));
+    let mut both = aggregated(&["rbac.aggregateToEdit=true"]).await;
+    both.sort_by_key(|(_, to)| std::cmp::Reverse(to.clone()));
+    assert_eq!(both, names(&[view, edit]));
+    // Whoever could write it could have events sent anywhere.
+    for role in roles(&["rbac.aggregateToEdit=true"]).await {
+        let mut rules = items(&role, "/rules").iter();
+        assert!(rules.all(|rule| !rule.to_string().contains("/status")), "{role}");
+    }
+}
