@@ -191,7 +191,7 @@ readinessProbe:
 {{- define "herald.sharedArgs" -}}
 - --log={{ .Values.log.level }}
 - --log-format={{ .Values.log.format }}
-- --metrics-listen=0.0.0.0:9090
+- --metrics-listen=[::]:9090
 {{- range .Values.namespaces }}
 - --namespace={{ . }}
 {{- end }}
