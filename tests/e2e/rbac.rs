@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use self::installation::{Installation, Scope, manifests};
-use self::rights::{Granted, granted, needed, needless};
+use self::rights::{Granted, Right, allowed, granted, needed, needless};
 use self::walk::walk;
 use crate::support::Cluster;
 use crate::support::audit::{Asked, AuditLog, audit_log};
@@ -29,15 +29,20 @@ async fn is_usable(cluster: &Cluster) -> impl Fn(&Granted) -> bool {
 async fn suffice_and_none_is_needless(cluster: &Cluster, log: &Path, scope: Scope) {
     let mut it = Installation::new(cluster, scope, &[]).await;
     let mut log = AuditLog::from_now(log, &it.users);
-    walk(&mut it).await;
-    it.ask_the_last().await;
-    for user in &it.users {
-        log.until("the last request", |asked| asked.user == *user && asked.uri.ends_with("?last")).await;
+    tokio::select! {
+        () = walk(&mut it) => {}
+        refused = log.find(|asked| asked.code == 403) => panic!("{refused:#?}"),
     }
+    it.ask_the_last().await;
+    log.complete().await;
     let refused: Vec<_> = log.asked.iter().filter(|asked| asked.code == 403).collect();
     assert!(refused.is_empty(), "{refused:#?}");
+
     it.granted.retain(is_usable(cluster).await);
-    let needless: Vec<_> = needless(&it.granted, &log.asked).iter().map(ToString::to_string).collect();
+    let mut needless: Vec<_> = needless(&it.granted, &log.asked).iter().map(ToString::to_string).collect();
+    let anybody = format!("system:serviceaccount:{}:anybody", it.own.name());
+    let as_anybody = it.granted.iter().map(|it| Right { user: anybody.clone(), ..it.right.clone() });
+    needless.extend(allowed(cluster, as_anybody).await.iter().map(ToString::to_string));
     assert!(needless.is_empty(), "granted, and never needed: {needless:#?}");
     it.remove().await;
 }
@@ -47,12 +52,13 @@ async fn are_missed(cluster: &Cluster, log: &Path, scope: Scope, rights: &[usize
     let mut it = Installation::new(cluster, scope, rights).await;
     let mut log = AuditLog::from_now(log, &it.users);
     let lost = it.lost.clone();
+    let names: Vec<_> = lost.iter().map(ToString::to_string).collect();
     let lacks = |asked: &Asked| {
         asked.code == 403 && needed(asked).iter().any(|needed| lost.iter().any(|lost| lost.covers(needed)))
     };
     tokio::select! {
-        _ = log.until("a refusal", lacks) => {}
-        () = walk(&mut it) => panic!("nothing was refused without {lost:#?}"),
+        _ = log.find(lacks) => {}
+        () = walk(&mut it) => panic!("nothing was refused without: {}", names.join(", ")),
     }
     it.remove().await;
 }

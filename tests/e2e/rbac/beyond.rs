@@ -1,10 +1,7 @@
 //! What the accounts of an installation may not do.
 
-use futures::{StreamExt as _, stream};
-
 use super::installation::{Installation, Scope};
-use super::rights::Right;
-use crate::support::chart::may;
+use super::rights::{Right, allowed};
 use crate::support::{Cluster, Namespace};
 
 const READ: [&str; 3] = ["get", "list", "watch"];
@@ -62,13 +59,8 @@ impl Questions<'_> {
 
     /// All are answered with no.
     async fn refused(self) {
-        let cluster = self.it.own.cluster();
-        let answers = stream::iter(self.asked).map(async |right| {
-            let allowed = may(cluster, &right.user, right.attributes()).await;
-            allowed.then(|| right.to_string())
-        });
-        let allowed: Vec<_> = answers.buffer_unordered(16).filter_map(async |it| it).collect().await;
-        assert!(allowed.is_empty(), "{allowed:#?}");
+        let allowed = allowed(self.it.own.cluster(), self.asked).await;
+        assert!(allowed.is_empty(), "{:#?}", allowed.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
 }
 

@@ -1,7 +1,6 @@
 //! The chart, installed as far as one can without nodes: its accounts and roles
 //! in a cluster, its pods as processes with the tokens of these accounts.
 
-use futures::future::join_all;
 use herald::api::Webhook;
 use http::Request;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -13,10 +12,10 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::{Duration, interval, timeout};
 
-use super::rights::{Granted, Right, take_away};
+use super::rights::{Granted, Right, allowed, take_away};
 use crate::support::between::{Between, Mischief};
 use crate::support::certificates::authority_pem;
-use crate::support::chart::{api_of, apply, may, render, text};
+use crate::support::chart::{api_of, apply, render, text};
 use crate::support::objects::label_producer;
 use crate::support::pod::Pod;
 use crate::support::{Cluster, DEADLINE, Namespace};
@@ -150,9 +149,7 @@ pub async fn in_force(cluster: &Cluster, granted: &[Granted]) {
         let mut looks = interval(Duration::from_millis(20));
         loop {
             looks.tick().await;
-            let asked =
-                granted.iter().map(|Granted { right, .. }| may(cluster, &right.user, right.attributes()));
-            if join_all(asked).await.into_iter().all(|allowed| allowed) {
+            if allowed(cluster, granted.iter().map(|it| it.right.clone())).await.len() == granted.len() {
                 return;
             }
         }

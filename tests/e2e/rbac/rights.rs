@@ -8,11 +8,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use serde_json::{Value, json};
 
+use crate::support::Cluster;
 use crate::support::audit::Asked;
-use crate::support::chart::{items, text, texts};
+use crate::support::chart::{items, may, text, texts};
 
 /// One verb on one kind, of one name or of any.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +146,19 @@ pub fn needless<'g>(granted: &'g [Granted], asked: &[Asked]) -> Vec<&'g Right> {
     needless
 }
 
+/// Those that the API server says are there.
+pub async fn allowed(cluster: &Cluster, asked: impl IntoIterator<Item = Right>) -> Vec<Right> {
+    let asked: Vec<_> = asked.into_iter().collect();
+    let mut allowed = Vec::new();
+    // So many at one time.
+    for some in asked.chunks(16) {
+        let answers = join_all(some.iter().map(|right| may(cluster, &right.user, right.attributes()))).await;
+        let with_answers = some.iter().zip(answers);
+        allowed.extend(with_answers.filter(|(_, yes)| *yes).map(|(right, _)| right.clone()));
+    }
+    allowed
+}
+
 impl Right {
     /// Whether it is enough for that one.
     pub fn covers(&self, needed: &Self) -> bool {
@@ -164,7 +179,7 @@ impl Right {
     }
 
     /// As the API server is asked for it.
-    pub fn attributes(&self) -> ResourceAttributes {
+    fn attributes(&self) -> ResourceAttributes {
         let (resource, subresource) = match self.resource.split_once('/') {
             Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
             None => (self.resource.as_str(), None),

@@ -153,19 +153,20 @@ async fn producer(it: &Installation) -> (reqwest::Client, String) {
 /// What is broken is mended, in place where that can be.
 async fn upkeep(it: &Installation) {
     let secrets = it.own.api::<Secret>();
-    let edit = async |name: String, edit: Value| {
-        secrets.patch(&name, &PatchParams::default(), &Patch::Merge(edit)).await.unwrap()
-    };
     let old = entry(&secrets.get(&it.tls_name()).await.unwrap(), "ca.crt");
-    edit(it.ca_name(), json!({"data": {"ca.key": ""}})).await;
+    edit(&secrets, &it.ca_name(), json!({"data": {"ca.key": ""}})).await;
     let tls = until_there(&secrets, &it.tls_name(), |tls| entry(tls, "ca.crt") != old).await;
     published(it, &tls).await;
 
     for name in [it.ca_name(), it.tls_name()] {
         let broken =
-            edit(name.clone(), json!({"immutable": true, "data": {"ca.key": "", "tls.key": ""}})).await;
+            edit(&secrets, &name, json!({"immutable": true, "data": {"ca.key": "", "tls.key": ""}})).await;
         until_there(&secrets, &name, |new| new.metadata.uid != broken.metadata.uid).await;
     }
+}
+
+async fn edit(secrets: &Api<Secret>, name: &str, edit: Value) -> Secret {
+    secrets.patch(name, &PatchParams::default(), &Patch::Merge(edit)).await.unwrap()
 }
 
 /// A namespace is no longer a producer's.

@@ -1,5 +1,6 @@
 //! What accounts asked of the API server, and what was refused: its audit log.
 
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct Asked {
 pub struct AuditLog {
     path: PathBuf,
     read: u64,
-    begun: String,
+    begun: Vec<u8>,
     users: Vec<String>,
     /// Every request that was read.
     pub asked: Vec<Asked>,
@@ -56,37 +57,40 @@ impl AuditLog {
     /// From now on.
     pub fn from_now(path: &Path, users: &[String]) -> Self {
         let read = std::fs::metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).len();
-        Self { path: path.to_owned(), read, begun: String::new(), users: users.to_vec(), asked: Vec::new() }
+        Self { path: path.to_owned(), read, begun: Vec::new(), users: users.to_vec(), asked: Vec::new() }
     }
 
-    /// Waits for a request, among those that came before too.
-    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Asked) -> bool) -> Asked {
+    /// The next request like this, among those that came before too; for as long as it takes.
+    pub async fn find(&mut self, wanted: impl Fn(&Asked) -> bool) -> Asked {
         let mut looked_at = 0;
-        let search = async {
-            // Nothing tells of a line: this looks again and again.
-            let mut looks = interval(Duration::from_millis(20));
-            loop {
-                if let Some(asked) = self.asked.iter().skip(looked_at).find(|asked| wanted(asked)) {
-                    return asked.clone();
-                }
-                looked_at = self.asked.len();
-                looks.tick().await;
-                self.read_on();
+        // Nothing tells of a line: this looks again and again.
+        let mut looks = interval(Duration::from_millis(20));
+        loop {
+            if let Some(asked) = self.asked.iter().skip(looked_at).find(|asked| wanted(asked)) {
+                return asked.clone();
             }
-        };
-        timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("{what}: nothing of it in the audit log"))
+            looked_at = self.asked.len();
+            looks.tick().await;
+            self.read_on();
+        }
+    }
+
+    /// Waits until everything is there that the users had answered before they asked for `/version?last`.
+    pub async fn complete(&mut self) {
+        for user in self.users.clone() {
+            let last = self.find(|asked| asked.user == user && asked.uri.ends_with("?last"));
+            assert!(timeout(DEADLINE, last).await.is_ok(), "the audit log does not get to the end of {user}");
+        }
     }
 
     fn read_on(&mut self) {
-        let mut file = std::fs::File::open(&self.path).unwrap();
+        let mut file = File::open(&self.path).unwrap();
         file.seek(SeekFrom::Start(self.read)).unwrap();
-        let mut bytes = Vec::new();
-        self.read += file.read_to_end(&mut bytes).unwrap() as u64;
-        self.begun.push_str(&String::from_utf8_lossy(&bytes));
+        self.read += file.read_to_end(&mut self.begun).unwrap() as u64;
         // The last line may not be whole yet.
-        let whole = self.begun.rfind('\n').map_or(0, |end| end + 1);
+        let whole = self.begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let rest = self.begun.split_off(whole);
-        let lines = std::mem::replace(&mut self.begun, rest);
+        let lines = String::from_utf8(std::mem::replace(&mut self.begun, rest)).unwrap();
         let ours = lines.lines().filter(|line| self.users.iter().any(|user| line.contains(user)));
         self.asked.extend(ours.filter_map(|line| asked(&serde_json::from_str(line).unwrap())));
     }

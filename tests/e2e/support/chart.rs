@@ -63,11 +63,15 @@ pub async fn apply(client: &Client, object: &Value) {
     applied.unwrap_or_else(|e| panic!("{name}: {e}"));
 }
 
-/// Whether the API server lets a user do something.
+/// Whether the API server lets a ServiceAccount do something, by its own rights or by those of all.
 pub async fn may(cluster: &Cluster, user: &str, what: ResourceAttributes) -> bool {
+    let namespace = user.split(':').nth(2).unwrap_or_default();
+    let of_namespace = format!("system:serviceaccounts:{namespace}");
+    let groups = ["system:authenticated", "system:serviceaccounts", &of_namespace].map(str::to_owned);
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(user.to_owned()),
+            groups: Some(groups.to_vec()),
             resource_attributes: Some(what),
             ..SubjectAccessReviewSpec::default()
         },
