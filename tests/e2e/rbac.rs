@@ -42,7 +42,7 @@ async fn suffice_and_none_is_needless(cluster: &Cluster, log: &Path, scope: Scop
     let mut needless: Vec<_> = needless(&it.granted, &log.asked).iter().map(ToString::to_string).collect();
     let anybody = format!("system:serviceaccount:{}:anybody", it.own.name());
     let as_anybody = it.granted.iter().map(|it| Right { user: anybody.clone(), ..it.right.clone() });
-    needless.extend(allowed(cluster, as_anybody).await.iter().map(ToString::to_string));
+    needless.extend(allowed(it.own.cluster(), as_anybody).await.iter().map(ToString::to_string));
     assert!(needless.is_empty(), "granted, and never needed: {needless:#?}");
     it.remove().await;
 }

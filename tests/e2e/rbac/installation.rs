@@ -71,6 +71,7 @@ fn is_of_rbac(object: &Value) -> bool {
 impl Installation {
     /// With all of its rights but these, by their places among those that are granted.
     pub async fn new(cluster: &Cluster, scope: Scope, without: &[usize]) -> Self {
+        let cluster = &cluster.reconnected();
         let name = format!("herald-{:08x}", rand::random::<u32>());
         let (own, served) = (cluster.namespace("herald").await, cluster.namespace("served").await);
         own.config_map("roots", &[("ca.crt", &authority_pem())]).await;

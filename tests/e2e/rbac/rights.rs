@@ -151,7 +151,7 @@ pub async fn allowed(cluster: &Cluster, asked: impl IntoIterator<Item = Right>) 
     let asked: Vec<_> = asked.into_iter().collect();
     let mut allowed = Vec::new();
     // So many at one time.
-    for some in asked.chunks(16) {
+    for some in asked.chunks(8) {
         let answers = join_all(some.iter().map(|right| may(cluster, &right.user, right.attributes()))).await;
         let with_answers = some.iter().zip(answers);
         allowed.extend(with_answers.filter(|(_, yes)| *yes).map(|(right, _)| right.clone()));

@@ -44,6 +44,12 @@ impl Cluster {
         Self { client: Client::try_from(config.clone()).unwrap(), config }
     }
 
+    /// The same with connections of its own. The API server closes one that it has waited on for half a
+    /// minute, and a request that is on its way then fails: for tests that go on for longer.
+    pub fn reconnected(&self) -> Self {
+        Self { config: self.config.clone(), client: Client::try_from(self.config.clone()).unwrap() }
+    }
+
     /// The administrator's client.
     pub fn client(&self) -> Client {
         self.client.clone()
