@@ -197,14 +197,7 @@ impl Candidate {
 
     /// Whether the Lease is still ours.
     async fn renew(&mut self) -> Result<bool, Refused> {
-        if self.seen.is_none() {
-            self.look().await?;
-        }
-        let Some(seen) = &self.seen else { return Ok(false) };
-        if decide(seen, &self.election.identity, Instant::now()) != Move::Keep {
-            return Ok(false);
-        }
-        let lease = seen.lease.clone();
+        let Some(lease) = self.ours().await? else { return Ok(false) };
         let written = self.write(Some(lease), true).await;
         if matches!(written, Err(Refused::Changed)) {
             // The next round looks at what it is now.
@@ -214,14 +207,36 @@ impl Candidate {
     }
 
     async fn release(&mut self) {
-        let Some(seen) = self.seen.take() else { return };
-        match self.write(Some(seen.lease), false).await {
-            Ok(()) => tracing::info!(lease = %self.election.name, "the lease is given back"),
-            Err(Refused::Changed) => {}
-            Err(Refused::Failed(error)) => {
-                tracing::warn!(lease = %self.election.name, error, "cannot give the lease back");
+        // A renewal that was broken off may have been stored all the same, so this may have to look again.
+        for _ in 0..3 {
+            match self.give_back().await {
+                Ok(true) => tracing::info!(lease = %self.election.name, "the lease is given back"),
+                Ok(false) => {}
+                Err(Refused::Changed) => {
+                    self.seen = None;
+                    continue;
+                }
+                Err(Refused::Failed(error)) => {
+                    tracing::warn!(lease = %self.election.name, error, "cannot give the lease back");
+                }
             }
+            return;
         }
+    }
+
+    /// Whether it was ours to give.
+    async fn give_back(&mut self) -> Result<bool, Refused> {
+        let Some(lease) = self.ours().await? else { return Ok(false) };
+        self.write(Some(lease), false).await.map(|()| true)
+    }
+
+    /// The Lease, if it is still ours.
+    async fn ours(&mut self) -> Result<Option<Lease>, Refused> {
+        if self.seen.is_none() {
+            self.look().await?;
+        }
+        let ours = |seen: &&Seen| decide(seen, &self.election.identity, Instant::now()) == Move::Keep;
+        Ok(self.seen.as_ref().filter(ours).map(|seen| seen.lease.clone()))
     }
 
     async fn look(&mut self) -> Result<(), Refused> {

@@ -187,6 +187,9 @@ async fn handover(it: &mut Installation) {
         |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
     let name = it.lease_name();
     until_there(&leases, &name, |lease| !holder(lease).is_empty()).await;
+    // What the controller has seen of it is old by now, as it is after a renewal that was broken off.
+    let edit = Patch::Merge(json!({"metadata": {"annotations": {"example.com/edited": "last"}}}));
+    leases.patch(&name, &PatchParams::default(), &edit).await.unwrap();
     it.controller.stop().await;
     assert_eq!(holder(&leases.get(&name).await.unwrap()), "");
     it.controller.start(&it.own).await;
