@@ -63,7 +63,7 @@ fn herald_takes_the_arguments_of_every_pod() {
     });
 }
 
-/// Every variable that POD_NAME and the like are for is set, and no other of Herald's is.
+/// Every variable that `POD_NAME` and the like are for is set, and no other of Herald's is.
 #[test]
 fn no_pod_is_configured_by_what_the_namespace_happens_to_hold() {
     every_pod(|name, spec| {

@@ -38,7 +38,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
     text.split_once(before)?.1.split(after).next()
 }
 
-/// The names of metrics in a PromQL expression.
+/// The names of metrics in a Prometheus expression.
 fn asked(expression: &str) -> Vec<&str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("herald_")).collect()

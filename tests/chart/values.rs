@@ -48,15 +48,11 @@ fn schema() -> Value {
 }
 
 fn inlined(schema: Value, definitions: &Value) -> Value {
-    match schema {
-        Value::Object(members) => {
-            if let Some(name) = members.get("$ref").and_then(Value::as_str) {
-                return inlined(definitions[name.trim_start_matches("#/$defs/")].clone(), definitions);
-            }
-            members.into_iter().map(|(name, member)| (name, inlined(member, definitions))).collect()
-        }
-        other => other,
+    let Value::Object(members) = schema else { return schema };
+    if let Some(name) = members.get("$ref").and_then(Value::as_str) {
+        return inlined(definitions[name.trim_start_matches("#/$defs/")].clone(), definitions);
     }
+    members.into_iter().map(|(name, member)| (name, inlined(member, definitions))).collect()
 }
 
 #[test]

@@ -4,7 +4,6 @@ mod bundles;
 mod client;
 mod installation;
 mod replicas;
-mod rights;
 mod rotation;
 mod server;
 mod serving;

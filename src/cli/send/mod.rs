@@ -33,7 +33,7 @@ use crate::ingest::Accepted;
 #[command(group(clap::ArgGroup::new("what").required(true).args(["event_type", "filename"])))]
 #[command(group(clap::ArgGroup::new("who").required(true).args(["token_file", "service_account"])))]
 pub struct Send {
-    /// Where ingestion listens, such as <https://herald.herald-system.svc:8443>.
+    /// Where ingestion listens, such as <https://herald.herald-system.svc>.
     #[arg(long, env = "HERALD_URL")]
     url: String,
     /// The namespace whose Webhooks the events are for.
