@@ -70,7 +70,7 @@ fn request(value: &str) -> Value {
 }
 
 /// What kstatus makes of an object, by its published rules.
-fn kstatus(webhook: &Webhook) -> &'static str {
+pub(crate) fn kstatus(webhook: &Webhook) -> &'static str {
     let observed = webhook.status.as_ref().and_then(|status| status.observed_generation);
     if observed != webhook.metadata.generation || is(webhook, "Reconciling", "True") {
         "InProgress"

@@ -4,6 +4,7 @@
 mod certificates;
 mod controller;
 mod delivery;
+mod gitops;
 mod ingest;
 mod journey;
 mod manifests;
