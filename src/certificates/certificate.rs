@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use x509_parser::certificate::X509Certificate;
@@ -92,15 +91,8 @@ impl Certificate {
     }
 
     pub(super) fn to_pem(&self) -> String {
-        let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
-        for (position, letter) in BASE64_STANDARD.encode(&self.der).chars().enumerate() {
-            if position > 0 && position % 64 == 0 {
-                pem.push('\n');
-            }
-            pem.push(letter);
-        }
-        pem.push_str("\n-----END CERTIFICATE-----\n");
-        pem
+        let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
+        pem::encode_config(&Pem::new("CERTIFICATE", self.der.as_slice()), lines)
     }
 
     /// Whether that CA's key has signed it.
