@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use futures::TryStreamExt as _;
 use herald::api::{CONSENT_LABEL, Webhook};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace as KubeNamespace, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use kube::runtime::watcher::{self, watch_object};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::cluster::TEST_MANAGER;
+use super::objects::until_there;
 use super::{Cluster, DEADLINE};
 
 /// A namespace that no other test uses, deleted when dropped.
@@ -99,24 +98,7 @@ impl Namespace {
 
     /// Waits until the Webhook is as `wanted` says; at the deadline fails with what it last was.
     pub async fn await_webhook(&self, name: &str, wanted: impl Fn(&Webhook) -> bool) -> Webhook {
-        let mut last = None;
-        let watch = async {
-            let mut states = Box::pin(watch_object(self.api::<Webhook>(), name));
-            while let Some(state) = states.try_next().await.transpose() {
-                match state {
-                    Ok(Some(webhook)) if wanted(&webhook) => return webhook,
-                    Ok(webhook) => last = webhook,
-                    Err(watcher::Error::WatchError(_)) => {}
-                    Err(error) => panic!("watch of {name}: {error}"),
-                }
-            }
-            panic!("the watch of {name} ended")
-        };
-        if let Ok(webhook) = timeout(DEADLINE, watch).await {
-            return webhook;
-        }
-        let last = last.map(|webhook| (webhook.metadata.generation, webhook.spec.uri, webhook.status));
-        panic!("webhook {name} is not as wanted after {DEADLINE:?}; it last was {last:#?}")
+        until_there(&self.api(), name, wanted).await
     }
 
     /// Waits until a condition of the Webhook has this status and this reason,

@@ -15,23 +15,32 @@ use tokio::time::timeout;
 
 use super::{Cluster, DEADLINE, Namespace};
 
-/// Waits until an object is as `wanted` says; `None` is one that is not there.
+/// Waits until an object is as `wanted` says, `None` being one that is not
+/// there; at the deadline fails with what it last was.
 pub async fn until<K>(api: &Api<K>, name: &str, wanted: impl Fn(Option<&K>) -> bool) -> Option<K>
 where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    let mut last = None;
     let watch = async {
         let mut states = Box::pin(watch_object(api.clone(), name));
         while let Some(state) = states.try_next().await.transpose() {
             match state {
                 Ok(state) if wanted(state.as_ref()) => return state,
-                Ok(_) | Err(watcher::Error::WatchError(_)) => {}
+                Ok(state) => last = state,
+                Err(watcher::Error::WatchError(_)) => {}
                 Err(error) => panic!("watch of {name}: {error}"),
             }
         }
         panic!("the watch of {name} ended")
     };
-    timeout(DEADLINE, watch).await.unwrap_or_else(|_| panic!("{name} is not as wanted after {DEADLINE:?}"))
+    if let Ok(state) = timeout(DEADLINE, watch).await {
+        return state;
+    }
+    if let Some(object) = &mut last {
+        object.meta_mut().managed_fields = None;
+    }
+    panic!("{name} is not as wanted after {DEADLINE:?}; it last was {last:#?}")
 }
 
 /// Waits until an object is there and as `wanted` says.
