@@ -104,6 +104,9 @@ words! {
         /// The endpoint answered 410: events are held until a verification succeeds or the URI
         /// changes.
         Gone,
+        /// Several events in a row have failed: events are held, and one at a time is tried as a probe
+        /// until the endpoint takes it. The message says what failed and when the next probe is.
+        CircuitOpen,
         /// The dispatcher's view of the cluster is too old to act on: events are held.
         ViewStale,
         /// The stored object cannot be read by this version of Herald: events are held.

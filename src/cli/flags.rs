@@ -205,10 +205,18 @@ pub(super) struct DispatchFlags {
     /// For how long the view of the cluster is acted on although the API server is silent
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     max_view_age: Duration,
+    /// How many events of a webhook fail in a row before its circuit opens: then its events are held, but for one probe at a time; 0 for never
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    circuit_threshold: u16,
 }
 
 impl DispatchFlags {
     pub(super) fn config(&self, clock: Clock) -> DispatchConfig {
-        DispatchConfig { max_in_flight: self.max_in_flight, max_view_age: self.max_view_age, clock }
+        DispatchConfig {
+            max_in_flight: self.max_in_flight,
+            max_view_age: self.max_view_age,
+            circuit_threshold: self.circuit_threshold.into(),
+            clock,
+        }
     }
 }

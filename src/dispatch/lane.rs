@@ -16,14 +16,14 @@ mod work;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::delivering::Delivering;
 use super::Shared;
-use super::gone::GoneMark;
+use super::memory::Memory;
 use super::rate::RateLimit;
 use super::stats::LaneStats;
 use crate::api::DeliveringReason;
@@ -43,7 +43,7 @@ pub(super) struct Lane<J: Journal> {
     shared: Arc<Shared<J>>,
     stats: Arc<LaneStats>,
     view: watch::Receiver<View>,
-    gone: Option<GoneMark>,
+    memory: Memory,
     /// Kept while the webhook is held: a pause must not double what a second allows.
     limit: Option<RateLimit>,
     shutdown: CancellationToken,
@@ -75,7 +75,7 @@ impl<J: Journal> Lane<J> {
     pub(super) fn new(uid: WebhookUid, shared: Arc<Shared<J>>, shutdown: CancellationToken) -> Self {
         let view = shared.subscriptions.follow(uid);
         let stats = shared.board.lane(uid);
-        Self { uid, shared, stats, view, gone: None, limit: None, shutdown }
+        Self { uid, shared, stats, view, memory: Memory::default(), limit: None, shutdown }
     }
 
     /// Runs until nothing is left to deliver, the webhook is gone, or `shutdown`.
@@ -145,7 +145,7 @@ impl<J: Journal> Lane<J> {
             let message = "the API server has not confirmed the dispatcher's view for too long".to_owned();
             return Standing::Held(DeliveringReason::ViewStale, message);
         }
-        if self.gone.as_ref().is_some_and(|mark| mark.covers(&known)) {
+        if self.memory.is_gone(&known) {
             let message = format!(
                 "{} answered 410 Gone; events are held until it proves itself again (annotate with \
                  herald.dev/verify-requested-at) or spec.uri names another endpoint",
@@ -196,7 +196,7 @@ impl<J: Journal> Lane<J> {
         let Ok(state) = lane.state().await else {
             return End::Lost;
         };
-        self.gone = state.as_ref().and_then(GoneMark::load);
+        self.memory = state.as_ref().map(Memory::load).unwrap_or_default();
         // The mark may forbid what the view alone allows.
         let Standing::Sendable(known) = self.standing() else {
             return End::Changed;
@@ -204,7 +204,9 @@ impl<J: Journal> Lane<J> {
         if known.settings.policy.ordering != ordering {
             return End::Changed;
         }
-        self.shared.board.hold(self.uid, &self.stats, None);
+        if self.memory.circuit(&known).is_none() {
+            self.shared.board.hold(self.uid, &self.stats, None);
+        }
         self.limit_to(known.settings.policy.max_per_second);
         let Some(channel) = self.channel(&known) else {
             return End::Lost;
@@ -218,7 +220,7 @@ impl<J: Journal> Lane<J> {
     fn limit_to(&mut self, most: Option<NonZeroU32>) {
         match (&mut self.limit, most) {
             (Some(limit), Some(most)) => limit.set_most(most),
-            (limit, most) => *limit = most.map(|most| RateLimit::new(most, Instant::now())),
+            (limit, most) => *limit = most.map(|most| RateLimit::new(most, self.shared.started)),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Metrics {
     dead: Family<ReasonLabel, Counter>,
     pub(super) in_flight: Gauge,
     pub(super) lanes: Gauge,
+    pub(super) circuits_opened: Counter,
+    pub(super) circuits_open: Gauge,
     pub(super) attempt_seconds: Histogram,
     pub(super) latency_seconds: Histogram,
     pub(super) queue_depth: Family<WebhookLabel, Gauge>,
@@ -51,6 +53,8 @@ impl Default for Metrics {
             dead: Family::default(),
             in_flight: Gauge::default(),
             lanes: Gauge::default(),
+            circuits_opened: Counter::default(),
+            circuits_open: Gauge::default(),
             attempt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             latency_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 14)),
             queue_depth: Family::default(),
@@ -87,6 +91,16 @@ impl Metrics {
             "lanes",
             "Webhooks that are being delivered to, or held with something queued",
             self.lanes.clone(),
+        );
+        registry.register(
+            "circuits_opened",
+            "Times that a webhook's circuit opened since so many events failed in a row",
+            self.circuits_opened.clone(),
+        );
+        registry.register(
+            "circuits_open",
+            "Webhooks whose circuit is open: their events are held, but for probes",
+            self.circuits_open.clone(),
         );
         registry.register_with_unit(
             "delivery_attempt_duration",

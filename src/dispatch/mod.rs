@@ -14,8 +14,9 @@
 //!
 //! **Does not do.** It verifies nothing: what may be sent is read off the view.
 
-mod gone;
+mod circuit;
 mod lane;
+mod memory;
 mod metrics;
 mod rate;
 mod report;
@@ -27,7 +28,7 @@ mod verdict;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use tokio::sync::Semaphore;
@@ -38,7 +39,6 @@ pub use self::metrics::Metrics;
 
 use self::lane::Lane;
 use self::stats::Board;
-use crate::api::DeliveringReason;
 use crate::journal::Journal;
 use crate::model::{Clock, WebhookUid};
 use crate::outbound::Outbound;
@@ -52,13 +52,21 @@ pub struct DispatchConfig {
     pub max_in_flight: usize,
     /// For how long a view that was not confirmed is acted on.
     pub max_view_age: Duration,
+    /// How many distinct events of a webhook fail in a row before its circuit
+    /// opens; 0 for never.
+    pub circuit_threshold: usize,
     /// Tells the time.
     pub clock: Clock,
 }
 
 impl Default for DispatchConfig {
     fn default() -> Self {
-        Self { max_in_flight: 1024, max_view_age: Duration::from_mins(5), clock: Clock::default() }
+        Self {
+            max_in_flight: 1024,
+            max_view_age: Duration::from_mins(5),
+            circuit_threshold: 5,
+            clock: Clock::default(),
+        }
     }
 }
 
@@ -92,6 +100,10 @@ struct Shared<J> {
     /// Places for runners that wait for something to do.
     idle_runners: Semaphore,
     max_view_age: Duration,
+    circuit_threshold: usize,
+    /// Since when this process may own lanes: what another owner sent before
+    /// then is not known here.
+    started: Instant,
     board: Board,
 }
 
@@ -121,6 +133,8 @@ pub async fn run<J: Journal>(
         permits: Arc::new(Semaphore::new(most)),
         idle_runners: Semaphore::new(most),
         max_view_age: config.max_view_age,
+        circuit_threshold: config.circuit_threshold,
+        started: Instant::now(),
         board: Board::default(),
     });
     if shutdown.run_until_cancelled(shared.subscriptions.ready()).await.is_none() {
@@ -129,8 +143,8 @@ pub async fn run<J: Journal>(
     let mut helpers = JoinSet::new();
     helpers.spawn(reporter::run(shared.clone(), shutdown.clone()));
     let mut lanes = Lanes::new(shared.clone(), shutdown.clone());
-    // What is said to be gone is looked at, though nothing may be queued for it.
-    reported_gone(&shared.subscriptions).for_each(|uid| lanes.wake(uid));
+    // What a lane remembers is looked at, though nothing may be queued for it.
+    reported_held(&shared.subscriptions).for_each(|uid| lanes.wake(uid));
     // A webhook that is deleted loses its queue, whether its lane runs or not.
     let mut gone = shared.subscriptions.gone();
     let mut sample = tokio::time::interval(sample::EVERY);
@@ -147,13 +161,13 @@ pub async fn run<J: Journal>(
     while helpers.join_next().await.is_some() {}
 }
 
-fn reported_gone(subscriptions: &Subscriptions) -> impl Iterator<Item = WebhookUid> {
+fn reported_held(subscriptions: &Subscriptions) -> impl Iterator<Item = WebhookUid> {
     subscriptions.all().into_iter().filter(|uid| {
         let View::Known(known) = subscriptions.view(*uid) else {
             return false;
         };
         let delivering = known.reported.delivering.as_ref();
-        delivering.is_some_and(|condition| condition.reason == DeliveringReason::Gone.as_str())
+        delivering.is_some_and(|condition| report::is_remembered(&condition.reason))
     })
 }
 

@@ -25,8 +25,12 @@ const SLICES: usize = 51;
 const SLICE: Duration = Duration::from_millis(20);
 
 impl RateLimit {
-    pub(super) fn new(most: NonZeroU32, now: Instant) -> Self {
-        Self { most: most.get(), origin: now, slices: [Slice::default(); SLICES] }
+    /// Of a lane that is owned since then. What its last owner started is not
+    /// known, and is taken to be all that was allowed.
+    pub(super) fn new(most: NonZeroU32, owned_since: Instant) -> Self {
+        let mut limit = Self { most: most.get(), origin: owned_since, slices: [Slice::default(); SLICES] };
+        limit.count(SLICES as u64, most.get());
+        limit
     }
 
     /// Another limit, on the same starts.
@@ -50,14 +54,18 @@ impl RateLimit {
             let until = SLICE.saturating_mul(u32::try_from(first.unwrap_or(number)).unwrap_or(u32::MAX));
             return Err(until.saturating_sub(elapsed));
         }
+        self.count(number, 1);
+        Ok(())
+    }
+
+    fn count(&mut self, number: u64, starts: u32) {
         let at = usize::try_from(number % SLICES as u64).unwrap_or_default();
         if let Some(slice) = self.slices.get_mut(at) {
             if slice.number != number {
                 *slice = Slice { number, starts: 0 };
             }
-            slice.starts += 1;
+            slice.starts += starts;
         }
-        Ok(())
     }
 }
 
@@ -65,10 +73,23 @@ impl RateLimit {
 mod tests {
     use super::*;
 
+    fn long_before(now: Instant) -> Instant {
+        now.checked_sub(Duration::from_secs(2)).unwrap()
+    }
+
+    #[test]
+    fn a_new_owner_has_nothing_to_spend_in_its_first_second() {
+        let begun = Instant::now();
+        let mut limit = RateLimit::new(NonZeroU32::new(3).unwrap(), begun);
+        let wait = limit.start(begun + Duration::from_millis(100)).unwrap_err();
+        assert!(wait >= Duration::from_millis(900), "{wait:?}");
+        assert_eq!(limit.start(begun + Duration::from_millis(100) + wait), Ok(()));
+    }
+
     #[test]
     fn another_limit_counts_what_began_before_it() {
         let now = Instant::now();
-        let mut limit = RateLimit::new(NonZeroU32::new(2).unwrap(), now);
+        let mut limit = RateLimit::new(NonZeroU32::new(2).unwrap(), long_before(now));
         assert_eq!((limit.start(now), limit.start(now)), (Ok(()), Ok(())));
         limit.set_most(NonZeroU32::new(3).unwrap());
         assert_eq!(limit.start(now), Ok(()));
@@ -83,7 +104,7 @@ mod tests {
     fn no_sliding_second_has_more_starts_than_the_limit() {
         for most in [1, 3, 100, 997] {
             let origin = Instant::now();
-            let mut limit = RateLimit::new(NonZeroU32::new(most).unwrap(), origin);
+            let mut limit = RateLimit::new(NonZeroU32::new(most).unwrap(), long_before(origin));
             let mut now = origin;
             let mut starts = Vec::new();
             while now < origin + Duration::from_secs(5) {

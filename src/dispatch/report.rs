@@ -36,7 +36,7 @@ pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, pending: u6
     let held = match View::Known(known.clone()).standing() {
         Standing::Held(reason, message) => Some((reason, message)),
         Standing::Sendable(_) | Standing::Gone if lane.looked => lane.held.clone(),
-        Standing::Sendable(_) | Standing::Gone => gone_by_an_earlier_process(known),
+        Standing::Sendable(_) | Standing::Gone => held_by_an_earlier_process(known),
     };
     let condition = condition(held, Some(known.generation), known.reported.delivering.as_ref(), now);
     let stored = known.reported.delivery.clone().unwrap_or_default();
@@ -82,21 +82,36 @@ pub(super) fn condition(
 pub(super) fn worth(known: &Known, report: &Report) -> Worth {
     if !known.looked_at && known.reported.delivering.is_none() {
         Worth::Nothing
-    } else if known.reported.delivering.as_ref() != Some(&report.condition) {
+    } else if known.reported.delivering.as_ref().map(gist) != Some(gist(&report.condition)) {
         Worth::Transition
-    } else if known.reported.delivery.as_ref() != Some(&report.delivery) {
+    } else if known.reported.delivering.as_ref() != Some(&report.condition)
+        || known.reported.delivery.as_ref() != Some(&report.delivery)
+    {
         Worth::Progress
     } else {
         Worth::Nothing
     }
 }
 
-/// That an endpoint has answered 410 is in its lane's state: until the lane has
-/// read it, what the status says of it stands.
-fn gone_by_an_earlier_process(known: &Known) -> Option<(DeliveringReason, String)> {
+/// What of a condition is news: a message may change with every probe.
+fn gist(condition: &Condition) -> (&str, &str, Option<i64>) {
+    (&condition.status, &condition.reason, condition.observed_generation)
+}
+
+/// What a lane remembers of its endpoint is in the lane's state: until the lane
+/// has read it, what the status says of it stands.
+fn held_by_an_earlier_process(known: &Known) -> Option<(DeliveringReason, String)> {
     let stored = known.reported.delivering.as_ref()?;
-    (stored.reason == DeliveringReason::Gone.as_str())
-        .then(|| (DeliveringReason::Gone, stored.message.clone()))
+    remembered(&stored.reason).map(|reason| (reason, stored.message.clone()))
+}
+
+/// Whether a webhook that is held for this reason is so by what its lane remembers.
+pub(super) fn is_remembered(reason: &str) -> bool {
+    remembered(reason).is_some()
+}
+
+fn remembered(reason: &str) -> Option<DeliveringReason> {
+    [DeliveringReason::Gone, DeliveringReason::CircuitOpen].into_iter().find(|known| known.as_str() == reason)
 }
 
 fn failure(failure: &super::stats::LastFailure) -> Failure {
@@ -189,6 +204,21 @@ mod tests {
         assert_eq!(said(&unseen), ("False", "Gone"));
         assert_eq!(worth(&known, &unseen), Worth::Nothing);
         assert_eq!(said(&report(&known, &looked(), 2, NOW)), ("True", "Delivering"));
+    }
+
+    #[test]
+    fn another_message_alone_is_progress() {
+        let known = Arc::new(known(|_| {}));
+        let open = |message: &str| Snapshot {
+            held: Some((DeliveringReason::CircuitOpen, message.to_owned())),
+            ..looked()
+        };
+        let opened = report(&known, &open("the next probe is at 10:00"), 2, THEN);
+        assert_eq!(worth(&known, &opened), Worth::Transition);
+        let known = after(&known, opened);
+        let probed = report(&known, &open("the next probe is at 10:01"), 2, NOW);
+        assert_eq!(worth(&known, &probed), Worth::Progress);
+        assert_eq!(said(&report(&known, &Snapshot::default(), 2, NOW)), ("False", "CircuitOpen"));
     }
 
     #[test]

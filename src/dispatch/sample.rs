@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::metrics::{MOST_WEBHOOKS, WebhookLabel};
+use crate::api::DeliveringReason;
 use crate::journal::Journal;
 use crate::model::WebhookUid;
 use crate::subscriptions::View;
@@ -15,6 +16,8 @@ pub(super) const EVERY: Duration = Duration::from_secs(5);
 pub(super) async fn take<J: Journal>(shared: &Shared<J>, lanes: impl Iterator<Item = WebhookUid> + Send) {
     let metrics = &shared.metrics;
     metrics.view_age_seconds.set(seconds(shared.freshness.age()));
+    let open = shared.board.count_held(DeliveringReason::CircuitOpen);
+    metrics.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
     let mut queues = Vec::new();
     for uid in lanes {
         let View::Known(known) = shared.subscriptions.view(uid) else {

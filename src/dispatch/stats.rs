@@ -77,6 +77,16 @@ impl Board {
         }
     }
 
+    /// How many lanes are held for this reason.
+    pub(super) fn count_held(&self, reason: DeliveringReason) -> usize {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |lane: &&Arc<LaneStats>| {
+            let held = lane.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.as_ref().is_some_and(|(held, _)| *held == reason)
+        };
+        lanes.values().filter(held).count()
+    }
+
     pub(super) fn forget(&self, uid: WebhookUid) {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
     }

@@ -1,11 +1,12 @@
 //! What endpoints receive, and when: matched, sent, held, tried again, given up.
 //!
-//! The tests of `held`, `attempts` and `bounds` run the dispatcher alone, by a
+//! The tests of `held`, `attempts`, `bounds` and `circuit` run the dispatcher alone, by a
 //! clock of theirs and with proofs that they write; the others run the real
 //! binary, with its controller.
 
 mod attempts;
 mod bounds;
+mod circuit;
 mod flow;
 mod held;
 mod restart;

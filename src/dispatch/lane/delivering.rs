@@ -16,13 +16,18 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::work::{Counts, Terms, Work};
 use super::{End, Lane, runner};
-use crate::dispatch::gone::GoneMark;
+use crate::api::DeliveringReason;
+use crate::dispatch::circuit::{self, Permission};
+use crate::dispatch::memory::{Mark, Memory};
 use crate::journal::{Journal, Lane as _, LaneState};
+use crate::model::{Clock, Timestamp};
 use crate::outbound::Channel;
 use crate::subscriptions::{Known, Standing};
 
 /// How long a lane with nothing to do is kept.
 const IDLE: Duration = Duration::from_secs(30);
+/// Of so many events the probe of an open circuit takes one, whatever the webhook's own limit.
+const PROBE_CHOICE: usize = 8;
 
 /// A lane that is claimed.
 pub(super) struct Delivering<'a, J: Journal> {
@@ -40,15 +45,18 @@ enum Wait {
     Event,
     /// The webhook's rate.
     Rate(Duration),
+    /// The next probe of an open circuit.
+    Probe(Duration),
     /// The limit on all webhooks' attempts.
     Permit,
 }
 
 impl Wait {
-    async fn over(self, permits: &Semaphore) {
+    async fn over(self, permits: &Semaphore, clock: &Clock) {
         match self {
             Self::Event => std::future::pending().await,
             Self::Rate(duration) => tokio::time::sleep(duration).await,
+            Self::Probe(duration) => clock.sleep(duration).await,
             // Given back for `start_ready` to take: the wait was for there being one.
             Self::Permit => drop(permits.acquire().await),
         }
@@ -62,7 +70,8 @@ impl<'a, J: Journal> Delivering<'a, J> {
         known: Arc<Known>,
         channel: Channel,
     ) -> Self {
-        let work = Work::new(lane.shared.clone(), lane.uid, lane.stats.clone());
+        let circuit = lane.memory.circuit(&known);
+        let work = Work::new(lane.shared.clone(), lane.uid, lane.stats.clone(), circuit);
         Self { lane, state, known, channel, work, runners: JoinSet::new() }
     }
 
@@ -80,9 +89,12 @@ impl<'a, J: Journal> Delivering<'a, J> {
             if let Some(end) = self.look() {
                 return end;
             }
+            if self.work.circuit_changed() {
+                self.note_circuit(journal).await;
+            }
             self.work.resume();
             let wait = self.start_ready();
-            let (most, Counts { ready, busy }) = (self.most(), self.work.counts());
+            let (most, Counts { ready, busy }) = (self.ahead(), self.work.counts());
             // As many as may run at one time are read ahead, in large pieces.
             let room = if ready <= most / 2 { most - ready } else { 0 };
             was_idle &= ready == 0 && busy == 0;
@@ -100,7 +112,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
                     Err(_) => return End::Lost,
                 },
                 () = self.work.decide.notified() => {}
-                () = wait.over(&self.lane.shared.permits) => {}
+                () = wait.over(&self.lane.shared.permits, &self.lane.shared.clock) => {}
                 Some(ended) = self.runners.join_next(), if !self.runners.is_empty() => {
                     if !self.ended_well(ended) {
                         return End::Lost;
@@ -118,6 +130,11 @@ impl<'a, J: Journal> Delivering<'a, J> {
 
     fn most(&self) -> usize {
         usize::from(self.known.settings.policy.max_in_flight.get())
+    }
+
+    /// How many are read ahead: enough for a probe to have a choice.
+    fn ahead(&self) -> usize {
+        if self.work.is_open() { self.most().max(PROBE_CHOICE) } else { self.most() }
     }
 
     /// Takes note of a newer view; an end if it stops this run.
@@ -141,6 +158,9 @@ impl<'a, J: Journal> Delivering<'a, J> {
             };
             self.channel = channel;
         }
+        if Mark::of(&self.known) != Mark::of(&known) {
+            self.work.reset_circuit();
+        }
         self.known = known;
         None
     }
@@ -152,6 +172,14 @@ impl<'a, J: Journal> Delivering<'a, J> {
             let Counts { ready, busy } = self.work.counts();
             if ready == 0 || busy >= most || self.work.is_halted() {
                 return Wait::Event;
+            }
+            let permission = self.work.permission(busy);
+            match permission {
+                Permission::Free | Permission::Probe { .. } => {}
+                Permission::At(moment) => {
+                    return Wait::Probe(circuit::until(moment, self.lane.shared.journal.now()));
+                }
+                Permission::AfterProbe => return Wait::Event,
             }
             // A lane is always granted one attempt, whatever the others do.
             let permit = if busy == 0 {
@@ -173,7 +201,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 view: self.lane.view.clone(),
                 limited: self.lane.limit.is_some(),
             };
-            if let Some(job) = self.work.hand_out(terms, permit) {
+            if let Some(job) = self.work.hand_out(terms, permit, permission) {
                 self.runners.spawn(runner::run(self.work.clone(), job));
             }
         }
@@ -184,10 +212,10 @@ impl<'a, J: Journal> Delivering<'a, J> {
         if known.settings.uri != self.known.settings.uri {
             return;
         }
-        let Some(mark) = GoneMark::of(known) else {
+        let Some(mark) = Mark::of(known) else {
             return;
         };
-        if self.lane.gone.as_ref() == Some(&mark) {
+        if self.lane.memory.gone.as_ref() == Some(&mark) {
             return;
         }
         tracing::warn!(
@@ -195,13 +223,47 @@ impl<'a, J: Journal> Delivering<'a, J> {
             webhook = known.object.name,
             "the endpoint answered 410 Gone; what is queued for it is held"
         );
-        let new = GoneMark::store(Some(mark.clone()));
-        self.lane.gone = Some(mark);
+        self.remember(journal, |memory| memory.gone = Some(mark)).await;
+        // Look again at once: the mark is part of the standing.
+        self.lane.view.mark_changed();
+    }
+
+    /// The circuit has opened, closed, or a probe has failed.
+    async fn note_circuit(&mut self, journal: &mut J::Lane) {
+        let shared = &self.lane.shared;
+        let open = self.work.open_circuit();
+        let held = open.as_ref().map(|open| {
+            let wait = open.probe_at().since(shared.journal.now());
+            // To the second, as people read it.
+            let probe_at = Timestamp::from_millis(shared.clock.now().after(wait).as_secs() * 1000);
+            (DeliveringReason::CircuitOpen, open.message(shared.circuit_threshold, probe_at))
+        });
+        if open.is_some() != self.lane.memory.circuit(&self.known).is_some() {
+            let (namespace, webhook) = (&self.known.object.namespace, &self.known.object.name);
+            if let Some((_, message)) = &held {
+                shared.metrics.circuits_opened.inc();
+                tracing::warn!(namespace, webhook, message, "the circuit opened");
+            } else {
+                tracing::info!(namespace, webhook, "the circuit closed");
+            }
+        }
+        shared.board.hold(self.lane.uid, &self.lane.stats, held);
+        let circuit = Mark::of(&self.known).zip(open);
+        self.remember(journal, |memory| memory.circuit = circuit).await;
+    }
+
+    /// Keeps what was found out of the endpoint. Where that fails the lane is
+    /// lost, and its next holder finds it out again.
+    async fn remember(&mut self, journal: &mut J::Lane, change: impl FnOnce(&mut Memory)) {
+        let before = self.lane.memory.clone();
+        change(&mut self.lane.memory);
+        if self.lane.memory == before {
+            return;
+        }
+        let new = self.lane.memory.store();
         if let Ok(true) = journal.compare_and_set(self.state.as_ref(), new.clone()).await {
             self.state = Some(new);
         }
-        // Look again at once: the mark is part of the standing.
-        self.lane.view.mark_changed();
     }
 
     /// Whether a runner ended because it was let go. If not, its lease went back to the journal.

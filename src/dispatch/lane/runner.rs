@@ -66,6 +66,7 @@ impl<J: Journal> Runner<'_, J> {
         !self.terms.limited
             && !wanted
             && !self.work.is_halted()
+            && !self.work.is_open()
             && !self.terms.view.has_changed().unwrap_or(true)
             && shared.view_is_fresh()
     }
@@ -95,9 +96,11 @@ impl<J: Journal> Runner<'_, J> {
         metrics.attempt_seconds.observe(started.elapsed().as_secs_f64());
         let now = shared.clock.now();
         let verdict = verdict::judge(&end, now);
-        if verdict == Verdict::Gone {
-            // Before anything else, so that nothing more starts.
-            self.work.gone(known.clone());
+        // Before anything else, so that nothing more starts.
+        match &verdict {
+            Verdict::Delivered => self.work.delivered(),
+            Verdict::Failed(failed) => self.work.failed(&lease, failed, &self.terms),
+            Verdict::Gone => self.work.gone(known.clone()),
         }
         let outcome = verdict::next(&verdict, lease.delivery().failures, policy, Jitter::draw());
         let failure = verdict.failure();

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 use crate::dispatch::Shared;
+use crate::dispatch::circuit::{Circuit, OpenCircuit, Permission};
 use crate::dispatch::stats::LaneStats;
-use crate::journal::Journal;
-use crate::model::WebhookUid;
+use crate::dispatch::verdict::Failed;
+use crate::journal::{Journal, Lease as _};
+use crate::model::{EventKey, Jitter, WebhookUid};
 use crate::outbound::Channel;
 use crate::subscriptions::{Known, View};
 
@@ -26,6 +28,14 @@ pub(super) struct Work<J: Journal> {
     pub(super) decide: Notify,
     /// No attempt may start before the lane has decided.
     halted: AtomicBool,
+    circuit: Mutex<Circuit>,
+    /// Something has failed since the last delivery: only then has the circuit
+    /// to hear of deliveries.
+    troubled: AtomicBool,
+    /// The circuit is open: it is the lane that starts the next attempt.
+    open: AtomicBool,
+    /// The circuit is another than the lane has seen.
+    changed: AtomicBool,
 }
 
 struct Queue<J: Journal> {
@@ -69,11 +79,29 @@ pub(super) struct Counts {
 }
 
 impl<J: Journal> Work<J> {
-    pub(super) fn new(shared: Arc<Shared<J>>, uid: WebhookUid, stats: Arc<LaneStats>) -> Arc<Self> {
+    pub(super) fn new(
+        shared: Arc<Shared<J>>,
+        uid: WebhookUid,
+        stats: Arc<LaneStats>,
+        circuit: Option<OpenCircuit>,
+    ) -> Arc<Self> {
         let queue =
             Queue { ready: VecDeque::new(), few: 0, busy: 0, idle: Vec::new(), gone: None, closed: false };
-        let (queue, decide, halted) = (Mutex::new(queue), Notify::new(), AtomicBool::new(false));
-        Arc::new(Self { shared, uid, stats, queue, decide, halted })
+        let remembered = circuit.is_some();
+        let circuit = Circuit::new(shared.circuit_threshold, circuit);
+        let is_open = circuit.open().is_some();
+        Arc::new(Self {
+            shared,
+            uid,
+            stats,
+            queue: Mutex::new(queue),
+            decide: Notify::new(),
+            halted: AtomicBool::new(false),
+            troubled: AtomicBool::new(is_open),
+            open: AtomicBool::new(is_open),
+            changed: AtomicBool::new(remembered),
+            circuit: Mutex::new(circuit),
+        })
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -88,11 +116,32 @@ impl<J: Journal> Work<J> {
         queue.few = few;
     }
 
+    /// Whether an attempt may start, as far as the circuit goes.
+    pub(super) fn permission(&self, busy: usize) -> Permission {
+        self.circuit().permission(busy, self.shared.journal.now())
+    }
+
     /// Gives the next lease to a runner that is idle; if there is none, to the
-    /// one that is to be made of what is returned.
-    pub(super) fn hand_out(&self, terms: Terms, permit: Option<OwnedSemaphorePermit>) -> Option<Job<J>> {
+    /// one that is to be made of what is returned. As a probe, it takes another
+    /// event than the one of the probe before, and one that has failed least.
+    pub(super) fn hand_out(
+        &self,
+        terms: Terms,
+        permit: Option<OwnedSemaphorePermit>,
+        permission: Permission,
+    ) -> Option<Job<J>> {
         let mut queue = self.lock();
-        let lease = queue.ready.pop_front()?;
+        let lease = match permission {
+            Permission::Free => queue.ready.pop_front()?,
+            Permission::Probe { not } => {
+                let rank = |lease: &LeaseOf<J>| (not == Some(key_of(lease)), lease.delivery().failures);
+                let (index, _) = queue.ready.iter().enumerate().min_by_key(|(_, lease)| rank(lease))?;
+                let lease = queue.ready.remove(index)?;
+                self.circuit().begin_probe(key_of(&lease));
+                lease
+            }
+            Permission::At(_) | Permission::AfterProbe => return None,
+        };
         queue.busy += 1;
         let mut job = Job { lease, terms, permit };
         while let Some(idle) = queue.idle.pop() {
@@ -139,6 +188,55 @@ impl<J: Journal> Work<J> {
         self.halted.load(Ordering::Acquire)
     }
 
+    /// An attempt was successful.
+    pub(super) fn delivered(&self) {
+        if self.troubled.load(Ordering::Acquire) {
+            self.follow(Circuit::delivered);
+        }
+    }
+
+    /// An attempt of this lease failed, under these terms.
+    pub(super) fn failed(&self, lease: &LeaseOf<J>, failed: &Failed, terms: &Terms) {
+        let now = self.shared.journal.now();
+        let backoff = &terms.known.settings.policy.backoff;
+        self.follow(|circuit| circuit.failed(key_of(lease), failed, backoff, Jitter::draw(), now));
+    }
+
+    fn follow(&self, tell: impl FnOnce(&mut Circuit) -> bool) {
+        let mut circuit = self.circuit();
+        let changed = tell(&mut circuit);
+        self.troubled.store(!circuit.is_calm(), Ordering::Release);
+        self.open.store(circuit.open().is_some(), Ordering::Release);
+        if changed {
+            self.changed.store(true, Ordering::Release);
+            drop(circuit);
+            self.decide.notify_one();
+        }
+    }
+
+    /// Whether only probes may start.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Whether the circuit has changed since the last call.
+    pub(super) fn circuit_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// What there is to remember of the circuit, if it is open.
+    pub(super) fn open_circuit(&self) -> Option<OpenCircuit> {
+        self.circuit().open().cloned()
+    }
+
+    /// The endpoint is another, or has proved itself again: what failed before does not count.
+    pub(super) fn reset_circuit(&self) {
+        self.follow(|circuit| {
+            *circuit = Circuit::new(self.shared.circuit_threshold, None);
+            true
+        });
+    }
+
     /// The endpoint of this version of the webhook said 410: no attempt starts
     /// before the lane has decided what that means.
     pub(super) fn gone(&self, known: Arc<Known>) {
@@ -170,8 +268,16 @@ impl<J: Journal> Work<J> {
         drop((ready, idle));
     }
 
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing that is done under this lock leaves it half done.
     fn lock(&self) -> MutexGuard<'_, Queue<J>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn key_of(lease: &impl crate::journal::Lease) -> EventKey {
+    lease.delivery().event.key()
 }
