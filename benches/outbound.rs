@@ -187,7 +187,7 @@ where
         async move |until| {
             let mut count = 0;
             while Instant::now() < until {
-                let answer = channel.exchange(request(), TIMEOUT).await.unwrap();
+                let answer = channel.exchange(request(), TIMEOUT).await.end.unwrap();
                 assert_eq!(answer.status, StatusCode::OK);
                 count += 1;
             }

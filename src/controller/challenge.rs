@@ -75,7 +75,7 @@ pub(super) async fn challenge(channel: &Channel, uri: &EndpointUri) -> Result<()
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(outbound::USER_AGENT));
     let request = Request { method: Method::GET, headers, body: Bytes::new() };
-    judge(&channel.exchange(request, DEADLINE).await?, &key, uri)
+    judge(&channel.exchange(request, DEADLINE).await.end?, &key, uri)
 }
 
 fn judge(answer: &Answer, key: &str, uri: &EndpointUri) -> Result<(), ChallengeFailure> {
@@ -108,7 +108,6 @@ mod endpoints;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::Phases;
 
     #[test]
     fn only_the_same_key_in_a_whole_json_object_under_a_2xx_is_a_proof() {
@@ -135,7 +134,6 @@ mod tests {
                 headers: HeaderMap::new(),
                 body: Bytes::from_static(body.as_bytes()),
                 truncated,
-                phases: Phases::default(),
             };
             let verdict = judge(&answer, "k", &uri);
             assert_eq!(

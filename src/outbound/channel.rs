@@ -11,7 +11,7 @@ use http_body_util::Full;
 use super::connect::Target;
 use super::connection::{Exchanged, Outgoing};
 use super::error::not_taken;
-use super::exchange::{Answer, Progress, Request};
+use super::exchange::{Exchange, Progress, Request};
 use super::pool::Pool;
 use super::ramp::Ramp;
 use super::{ExchangeError, Overdue, Step};
@@ -41,10 +41,7 @@ impl Channel {
     ///
     /// An exchange that does not end well closes its connection, and so does
     /// dropping the future.
-    ///
-    /// # Errors
-    /// There is no whole answer. Any status is an answer.
-    pub async fn exchange(&self, request: Request, limit: Duration) -> Result<Answer, ExchangeError> {
+    pub async fn exchange(&self, request: Request, limit: Duration) -> Exchange {
         let mut request = self.outgoing(request);
         let mut progress = Progress::start(Step::Head);
         let began = progress.since();
@@ -76,7 +73,8 @@ impl Channel {
             Ok(Ok(ended)) => Ok(ended),
             Err(elapsed) => Err(elapsed),
         };
-        match exchanged {
+        progress.end();
+        let end = match exchanged {
             Ok(Exchanged::Answered(answer, connection)) => {
                 if let Some(connection) = connection {
                     self.0.pool.put(connection, progress.since());
@@ -87,7 +85,8 @@ impl Channel {
             Ok(Exchanged::NotSent(_, error)) => Err(not_taken(error)),
             Ok(Exchanged::Failed(error)) => Err(error),
             Err(_elapsed) => Err(ExchangeError::TimedOut(Overdue { limit, doing: progress.step() })),
-        }
+        };
+        Exchange { phases: progress.phases(), end }
     }
 
     async fn fresh(&self, request: Outgoing, progress: &mut Progress) -> Exchanged {

@@ -108,9 +108,7 @@ impl Connection {
             Ok(body) => body,
             Err(error) => return Exchanged::Failed(broken_body(error)),
         };
-        progress.end();
-        let phases = progress.phases();
-        let answer = Answer { status: head.status, headers: head.headers, body, truncated, phases };
+        let answer = Answer { status: head.status, headers: head.headers, body, truncated };
         let reusable = !truncated && (self.sender.is_ready() || self.is_alive());
         Exchanged::Answered(answer, reusable.then_some(self))
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::Step;
+use super::{ExchangeError, Step};
 
 /// What to send. Host, length and framing are the channel's.
 #[derive(Clone, Debug)]
@@ -29,12 +29,21 @@ pub struct Answer {
     pub body: Bytes,
     /// There was more than `body` holds.
     pub truncated: bool,
+}
+
+/// An exchange that is over, well or not.
+#[derive(Debug)]
+#[must_use]
+pub struct Exchange {
     /// How long it took.
     pub phases: Phases,
+    /// The whole answer, whatever its status, or why there is none.
+    pub end: Result<Answer, ExchangeError>,
 }
 
 /// How long each step of an exchange took; zero for what a reused connection
-/// made unnecessary.
+/// made unnecessary, and for what did not begin. The step in which an exchange
+/// failed or ran out of time counts for as long as it lasted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {
     /// To resolve the name.

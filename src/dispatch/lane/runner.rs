@@ -89,13 +89,13 @@ impl<J: Journal> Runner<'_, J> {
         let request = sender.request(&lease.delivery().event, shared.clock.now(), None);
         let policy = &known.settings.policy;
         let started = Instant::now();
-        let end = {
+        let exchange = {
             let _in_flight = InFlight::new(&metrics.in_flight);
             self.terms.channel.exchange(request, policy.timeout).await
         };
         metrics.attempt_seconds.observe(started.elapsed().as_secs_f64());
         let now = shared.clock.now();
-        let verdict = verdict::judge(&end, now);
+        let verdict = verdict::judge(&exchange.end, now);
         // Before anything else, so that nothing more starts.
         match &verdict {
             Verdict::Delivered => self.work.delivered(),

@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use super::server::{self, Authority, OK, Server, answer_all, read_request, wait_for_close, write};
 use super::subject::{channel, config, outbound, post, resolver};
-use super::{DEADLINE, SHORT};
+use super::{DEADLINE, SHORT, assert_ran_out};
 use crate::api::Reason;
-use crate::outbound::{ExchangeError, Outbound, Resolver, TlsSettings};
+use crate::outbound::{ExchangeError, Outbound, Resolver, Step, TlsSettings};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -28,7 +28,7 @@ async fn a_name_that_nobody_knows_is_not_resolved() {
     let authority = Authority::new();
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "nowhere.test", ([127, 0, 0, 1], 1).into());
-    let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+    let error = channel.exchange(post(""), DEADLINE).await.end.unwrap_err();
     assert_is(&error, Reason::NameNotResolved, "nowhere.test cannot be resolved: the name does not exist");
 }
 
@@ -49,7 +49,8 @@ async fn no_connection_is_made_to_a_forbidden_address() {
         ("receiver.demo.svc", "a name of the cluster's own network"),
     ];
     for (host, words) in table {
-        let error = channel(&outbound, host, server.address).exchange(post(""), DEADLINE).await.unwrap_err();
+        let error =
+            channel(&outbound, host, server.address).exchange(post(""), DEADLINE).await.end.unwrap_err();
         assert_is(&error, Reason::AddressForbidden, words);
         assert_is(&error, Reason::AddressForbidden, "--outbound-allow");
     }
@@ -64,7 +65,8 @@ async fn nobody_listens() {
         let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
         listener.local_addr().unwrap()
     };
-    let error = channel(&outbound, "receiver.test", address).exchange(post(""), DEADLINE).await.unwrap_err();
+    let error =
+        channel(&outbound, "receiver.test", address).exchange(post(""), DEADLINE).await.end.unwrap_err();
     assert_is(&error, Reason::ConnectionFailed, "connection refused");
 }
 
@@ -78,7 +80,7 @@ async fn the_second_address_is_tried_when_the_first_refuses() {
     config.resolver = Some(resolver([("receiver.test", "10.0.0.1 127.0.0.2 127.0.0.1")]));
     let outbound = Outbound::new(config).unwrap();
     let channel = channel(&outbound, "receiver.test", server.address);
-    assert_eq!(channel.exchange(post(""), DEADLINE).await.unwrap().body, "ok");
+    assert_eq!(channel.exchange(post(""), DEADLINE).await.end.unwrap().body, "ok");
 }
 
 #[tokio::test]
@@ -93,7 +95,7 @@ async fn certificates_that_are_not_good_are_told_apart() {
     for (pair, words) in table {
         let server = Server::start(server::tls(&pair, None), |_, stream| answer_all(stream, OK)).await;
         let channel = channel(&outbound, "receiver.test", server.address);
-        let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+        let error = channel.exchange(post(""), DEADLINE).await.end.unwrap_err();
         assert_is(&error, Reason::TLSFailed, words);
         assert!(std::error::Error::source(&error).is_some());
     }
@@ -110,7 +112,7 @@ async fn a_port_without_tls_is_told() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+    let error = channel.exchange(post(""), DEADLINE).await.end.unwrap_err();
     assert_is(&error, Reason::TLSFailed, "does not speak TLS on this port");
 }
 
@@ -122,7 +124,7 @@ async fn a_client_certificate_that_is_missing_is_asked_for_by_name() {
     let server = Server::start(tls, |_, stream| answer_all(stream, OK)).await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    let error = channel.exchange(post(""), DEADLINE).await.unwrap_err();
+    let error = channel.exchange(post(""), DEADLINE).await.end.unwrap_err();
     assert_is(&error, Reason::TLSFailed, "spec.tls.clientCertificateSecretRef");
 }
 
@@ -162,7 +164,7 @@ async fn an_answer_that_is_not_http_or_not_whole_is_told_apart() {
         })
         .await;
         let channel = channel(&outbound, "receiver.test", server.address);
-        let error = channel.exchange(post("{}"), DEADLINE).await.expect_err(&answer);
+        let error = channel.exchange(post("{}"), DEADLINE).await.end.expect_err(&answer);
         assert_is(&error, reason, words);
     }
 }
@@ -186,7 +188,7 @@ async fn an_endpoint_that_speaks_first_or_goes_at_once_is_told_apart() {
         })
         .await;
         let channel = channel(&outbound, "receiver.test", server.address);
-        let error = channel.exchange(post("{}"), DEADLINE).await.unwrap_err();
+        let error = channel.exchange(post("{}"), DEADLINE).await.end.unwrap_err();
         assert_is(&error, reason, words);
         assert_eq!(server.connections(), 1);
     }
@@ -227,15 +229,17 @@ async fn the_deadline_covers_each_step_before_the_request_and_names_it() {
     .await;
     let known = || resolver([("receiver.test", "127.0.0.1")]);
     let table = [
-        (deaf, silent.address, "resolving the host name"),
-        (known(), full.local_addr().unwrap(), "connecting"),
-        (known(), silent.address, "waiting for the TLS handshake"),
+        (deaf, silent.address, Step::Resolve, "resolving the host name"),
+        (known(), full.local_addr().unwrap(), Step::Connect, "connecting"),
+        (known(), silent.address, Step::Tls, "waiting for the TLS handshake"),
     ];
-    for (resolver, address, words) in table {
+    for (resolver, address, step, words) in table {
         let mut config = config(&authority);
         config.resolver = Some(resolver);
         let outbound = Outbound::new(config).unwrap();
-        let error = channel(&outbound, "receiver.test", address).exchange(post(""), SHORT).await.unwrap_err();
+        let exchange = channel(&outbound, "receiver.test", address).exchange(post(""), SHORT).await;
+        assert_ran_out(&exchange.phases, step);
+        let error = exchange.end.unwrap_err();
         assert_is(&error, Reason::TimedOut, "no complete answer within 200ms");
         assert_is(&error, Reason::TimedOut, words);
     }

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::server::{self, Authority, OK, Server, answer_all, read_request, wait_for_close, write};
 use super::subject::{channel, outbound, post};
-use super::{DEADLINE, SHORT};
+use super::{DEADLINE, SHORT, assert_ran_out, assert_steps};
 use crate::outbound::{ExchangeError, MAX_BODY, Step};
 
 /// Says `first`, and then `again` every few milliseconds until the client goes.
@@ -53,7 +53,9 @@ async fn a_dripping_body_or_head_ends_at_the_deadline_and_its_connection_is_clos
         let (authority, server) = drips(first, again).await;
         let outbound = outbound(&authority);
         let channel = channel(&outbound, "receiver.test", server.address);
-        let error = channel.exchange(post("{}"), SHORT).await.unwrap_err();
+        let exchange = channel.exchange(post("{}"), SHORT).await;
+        assert_ran_out(&exchange.phases, step);
+        let error = exchange.end.unwrap_err();
         let ExchangeError::TimedOut(overdue) = error else { panic!("{first:?}: {error:?}") };
         assert_eq!((overdue.limit, overdue.doing), (SHORT, step), "{first:?}");
         assert_eq!(server.ended().await, 0);
@@ -73,7 +75,7 @@ async fn a_body_beyond_the_bound_is_cut_and_its_connection_closed() {
         .await;
         let outbound = outbound(&authority);
         let channel = channel(&outbound, "receiver.test", server.address);
-        let answer = channel.exchange(post(""), DEADLINE).await.unwrap();
+        let answer = channel.exchange(post(""), DEADLINE).await.end.unwrap();
         assert_eq!((answer.body.len(), answer.truncated), (length.min(MAX_BODY), truncated));
         assert!(answer.body.iter().all(|&byte| byte == b'x'));
         assert_eq!(outbound.metrics().open.get(), i64::from(!truncated));
@@ -93,7 +95,7 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    let answer = channel.exchange(post(""), DEADLINE).await.unwrap();
+    let answer = channel.exchange(post(""), DEADLINE).await.end.unwrap();
     assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(answer.headers["location"], "/other");
     drop(channel);
@@ -120,9 +122,10 @@ async fn the_request_is_what_was_asked_for_and_host_and_length_are_right() {
     let channel = channel(&outbound, "receiver.test", server.address);
     let mut request = post("{\"a\":1}");
     request.headers.insert("x-api-key", "k".parse().unwrap());
-    let answer = channel.exchange(request, DEADLINE).await.unwrap();
-    assert_eq!(answer.body, "ok");
-    assert!(answer.phases.connect > std::time::Duration::ZERO && answer.phases.total() < DEADLINE);
+    let exchange = channel.exchange(request, DEADLINE).await;
+    assert_eq!(exchange.end.unwrap().body, "ok");
+    assert_steps(&exchange.phases, Step::Body);
+    assert!(exchange.phases.total() < DEADLINE);
     let (name, request) = requests.recv().await.unwrap();
     assert_eq!(name.as_deref(), Some("receiver.test"));
     let port = server.address.port();

@@ -21,12 +21,12 @@ async fn a_connection_is_used_again_and_many_at_once_have_one_each() {
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
     for _ in 0..20 {
-        let answer = channel.exchange(post("{}"), DEADLINE).await.unwrap();
+        let answer = channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
         assert_eq!(answer.body, "ok");
     }
     assert_eq!(server.connections(), 1);
     let together = futures::future::join_all((0..8).map(|_| channel.exchange(post("{}"), DEADLINE)));
-    assert!(together.await.iter().all(Result::is_ok));
+    assert!(together.await.iter().all(|exchange| exchange.end.is_ok()));
     assert!((2..=8).contains(&server.connections()), "{}", server.connections());
     assert_eq!(outbound.metrics().idle.get(), outbound.metrics().open.get());
     drop(channel);
@@ -60,7 +60,7 @@ async fn answers_of_every_framing_leave_the_connection_usable() {
     let channel = channel(&outbound, "receiver.test", server.address);
     let mut got = Vec::new();
     for _ in answers {
-        let answer = channel.exchange(post("{}"), DEADLINE).await.unwrap();
+        let answer = channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
         got.push((answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap()));
     }
     let expected = [(204, ""), (200, ""), (200, "abcde"), (202, "ok"), (500, "oops")];
@@ -81,7 +81,7 @@ async fn a_connection_that_the_endpoint_closed_while_idle_is_no_failure() {
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
     for number in 0..5 {
-        channel.exchange(post("{}"), DEADLINE).await.unwrap();
+        channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
         assert_eq!(server.ended().await, number);
     }
     assert_eq!(server.connections(), 5);
@@ -101,7 +101,7 @@ async fn an_answer_that_ends_the_connection_is_whole_and_the_next_has_another() 
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
     for _ in 0..2 {
-        assert_eq!(channel.exchange(post(""), DEADLINE).await.unwrap().body, "until the end");
+        assert_eq!(channel.exchange(post(""), DEADLINE).await.end.unwrap().body, "until the end");
         assert_eq!(outbound.metrics().open.get(), 0);
     }
 }
@@ -119,8 +119,8 @@ async fn what_was_sent_on_a_reused_connection_is_not_sent_again() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    channel.exchange(post("{}"), DEADLINE).await.unwrap();
-    channel.exchange(post("{}"), DEADLINE).await.unwrap_err();
+    channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
+    channel.exchange(post("{}"), DEADLINE).await.end.unwrap_err();
     assert_eq!(server.connections(), 1);
 }
 
@@ -140,7 +140,7 @@ async fn an_exchange_that_times_out_or_is_dropped_closes_its_connection() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    channel.exchange(post("{}"), SHORT).await.unwrap_err();
+    channel.exchange(post("{}"), SHORT).await.end.unwrap_err();
     assert_eq!(server.ended().await, 0);
     requests.recv().await.unwrap();
 
@@ -175,7 +175,7 @@ async fn no_more_connections_are_kept_than_the_limits_say() {
         async move {
             let (one, other) =
                 tokio::join!(channel.exchange(post(""), DEADLINE), channel.exchange(post(""), DEADLINE));
-            one.and(other).unwrap();
+            one.end.and(other.end).unwrap();
             (outbound.metrics().idle.get(), outbound.metrics().open.get())
         }
     };
@@ -206,7 +206,7 @@ async fn the_sweep_closes_what_is_idle_for_too_long_or_closed_by_the_endpoint() 
         let channel = channel(&outbound, "receiver.test", server.address);
         let shutdown = CancellationToken::new();
         let sweeping = AbortOnDropHandle::new(tokio::spawn(outbound.clone().run(shutdown.clone())));
-        channel.exchange(post("{}"), DEADLINE).await.unwrap();
+        channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
         assert_eq!(server.ended().await, 0);
         until(|| outbound.metrics().open.get() == 0 && outbound.metrics().idle.get() == 0).await;
         shutdown.cancel();

@@ -21,7 +21,7 @@ async fn a_ca_of_the_webhook_s_own_is_trusted_in_place_of_the_others() {
         let server = Server::start(server::tls(&pair, None), |_, stream| answer_all(stream, OK)).await;
         let uri = format!("https://receiver.test:{}/", server.address.port()).parse().unwrap();
         let channel = outbound.channel(&uri, &settings).unwrap();
-        let answer = channel.exchange(post(""), DEADLINE).await;
+        let answer = channel.exchange(post(""), DEADLINE).await.end;
         assert_eq!(answer.is_ok(), trusted, "{answer:?}");
         assert_eq!(answer.err().map(|error| error.reason()), (!trusted).then_some(Reason::TLSFailed));
     }
@@ -39,7 +39,7 @@ async fn the_client_certificate_is_shown_to_who_asks_for_it() {
         let client = signer.sign(&["herald"]);
         let settings =
             TlsSettings::parse(None, Some((client.certificate.as_bytes(), client.key.as_bytes()))).unwrap();
-        let answer = outbound.channel(&uri, &settings).unwrap().exchange(post(""), DEADLINE).await;
+        let answer = outbound.channel(&uri, &settings).unwrap().exchange(post(""), DEADLINE).await.end;
         assert_eq!(answer.is_ok(), accepted, "{answer:?}");
         if let Err(error) = answer {
             assert_eq!(error.reason(), Reason::TLSFailed);
@@ -69,7 +69,7 @@ async fn a_session_is_resumed_within_its_channel_and_never_by_another() {
         channel(&outbound, "receiver.test", server.address),
     );
     for (channel, resumed) in [(&first, false), (&first, true), (&second, false), (&second, true)] {
-        channel.exchange(post(""), DEADLINE).await.unwrap();
+        channel.exchange(post(""), DEADLINE).await.end.unwrap();
         let kind = kinds.recv().await.unwrap();
         assert_eq!(kind == rustls::HandshakeKind::Resumed, resumed, "{kind:?}");
     }
@@ -91,7 +91,7 @@ async fn an_ipv6_literal_is_a_host() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "[::1]", server.address);
-    channel.exchange(post(""), DEADLINE).await.unwrap();
+    channel.exchange(post(""), DEADLINE).await.end.unwrap();
     let host = format!("host: [::1]:{}\r\n", server.address.port());
     let request = requests.recv().await.unwrap();
     assert!(request.contains(&host), "{request}");

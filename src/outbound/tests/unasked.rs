@@ -44,10 +44,10 @@ async fn what_follows_an_answer_ends_the_connection() {
         })
         .await;
         let channel = channel(&outbound, "receiver.test", server.address);
-        let first = channel.exchange(post("{}"), DEADLINE).await.unwrap();
+        let first = channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
         assert_eq!(first.status, status, "{answer}");
         assert_eq!(outbound.metrics().open.get(), 0, "{answer}");
-        let second = channel.exchange(post("{}"), DEADLINE).await.unwrap();
+        let second = channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
         assert_eq!((second.body.as_ref(), server.connections()), (&b"ok"[..], 2), "{answer}");
     }
 }
@@ -72,10 +72,10 @@ async fn what_comes_on_an_idle_connection_is_not_the_next_answer() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    channel.exchange(post("{}"), DEADLINE).await.unwrap();
+    channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
     stale.recv().await.unwrap();
     look_at_all_sockets().await;
-    assert_eq!(channel.exchange(post("{}"), DEADLINE).await.unwrap().body, "ok");
+    assert_eq!(channel.exchange(post("{}"), DEADLINE).await.end.unwrap().body, "ok");
     assert_eq!(server.connections(), 2);
 }
 
@@ -94,7 +94,7 @@ async fn an_answer_before_the_request_is_whole_ends_the_connection() {
     let channel = channel(&outbound, "receiver.test", server.address);
     let body = Bytes::from(vec![b'x'; 32 << 20]);
     let request = Request { method: Method::POST, headers: HeaderMap::new(), body };
-    let answer = channel.exchange(request, DEADLINE).await.unwrap();
+    let answer = channel.exchange(request, DEADLINE).await.end.unwrap();
     assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (413, &b"big"[..]));
     assert_eq!(outbound.metrics().open.get(), 0);
 }
@@ -119,7 +119,7 @@ async fn of_many_exchanges_in_one_task_each_has_its_own_answer() {
             async move {
                 let body = Bytes::from(format!("number {number}"));
                 let request = Request { method: Method::POST, headers: HeaderMap::new(), body: body.clone() };
-                assert_eq!(channel.exchange(request, DEADLINE).await.unwrap().body, body);
+                assert_eq!(channel.exchange(request, DEADLINE).await.end.unwrap().body, body);
             }
         });
         futures::future::join_all(exchanges).await;
@@ -142,7 +142,7 @@ async fn an_answer_is_noticed_whatever_its_task_has_done_before() {
     .await;
     let outbound = outbound(&authority);
     let channel = channel(&outbound, "receiver.test", server.address);
-    channel.exchange(post("{}"), DEADLINE).await.unwrap();
+    channel.exchange(post("{}"), DEADLINE).await.end.unwrap();
     for used in 0..128 {
         let others = poll_fn(|cx| {
             for _ in 0..used {
@@ -155,8 +155,8 @@ async fn an_answer_is_noticed_whatever_its_task_has_done_before() {
         tokio::select! {
             biased;
             () = others => {}
-            answer = channel.exchange(post("{}"), DEADLINE) => {
-                assert_eq!(answer.expect("is overlooked").body.len(), LENGTH, "{used}");
+            exchange = channel.exchange(post("{}"), DEADLINE) => {
+                assert_eq!(exchange.end.expect("is overlooked").body.len(), LENGTH, "{used}");
             }
         }
     }
