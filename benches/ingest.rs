@@ -26,8 +26,8 @@ use herald::ingest::{
     self, Authenticator, Lifetimes, Limits, Matching, Metrics, Review, Service, TlsFiles, Verdict,
 };
 use herald::journal::{
-    Append, Appended, ClaimError, Cursor, DeadLetter, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost,
-    Outcome, Page, Settled, Unavailable,
+    Append, Appended, Attempt, ClaimError, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost, Outcome,
+    Settled, Unavailable,
 };
 use herald::model::{Clock, EventType, Ordering, Timestamp, WebhookUid};
 use http_body_util::{BodyExt as _, Full};
@@ -227,14 +227,7 @@ impl Journal for Nowhere {
         Ok(None)
     }
 
-    async fn dead_letters(
-        &self,
-        _: WebhookUid,
-        _: Option<Cursor>,
-        _: usize,
-    ) -> Result<Page<DeadLetter>, Unavailable> {
-        Ok(Page { items: Vec::new(), next: None })
-    }
+    fn note(&self, _: Attempt) {}
 
     async fn close(&self) -> Result<(), Unavailable> {
         Ok(())

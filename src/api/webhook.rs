@@ -32,6 +32,8 @@ use super::rules;
         "description": "Where the events go.", "priority": 1}"#,
     printcolumn = r#"{"name": "Pending", "type": "integer", "jsonPath": ".status.delivery.pending",
         "description": "Deliveries that are accepted and not yet ended.", "priority": 1}"#,
+    printcolumn = r#"{"name": "Dead", "type": "integer", "jsonPath": ".status.delivery.deadLetters",
+        "description": "Deliveries that were given up and are kept.", "priority": 1}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -303,6 +305,12 @@ pub struct DeliveryStatus {
     /// Deliveries that are accepted and not yet ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<u64>,
+    /// Deliveries that were given up and are kept: `herald deadletters` lists them, a Replay sends them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<u64>,
+    /// Dead letters that are not kept any more, since they were too old or too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evicted_dead_letters: Option<u64>,
     /// When the endpoint last took a delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<Time>,

@@ -160,12 +160,14 @@ impl Assembly {
 
         let metrics = dispatch::Metrics::default();
         metrics.register(&mut self.registry);
+        let errands = dispatch::Errands::default();
         let surroundings = dispatch::Surroundings {
             journal: journal.clone(),
             subscriptions: subscriptions.clone(),
             freshness,
             client: self.client.clone(),
             outbound: self.outbound.clone(),
+            errands: errands.clone(),
             metrics,
         };
         let dispatching = dispatch::run(dispatch.config(clock.clone()), surroundings, self.shutdown.clone());

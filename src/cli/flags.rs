@@ -175,6 +175,24 @@ pub(super) struct JournalFlags {
     /// The most bytes of events that wait; beyond them ingestion answers 503
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 30)]
     max_journal_bytes: u64,
+    /// The most bytes of dead letters that are kept for one webhook; beyond them the oldest are evicted
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    max_dead_letter_bytes: u64,
+    /// How long a dead letter is kept
+    #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = duration)]
+    max_dead_letter_age: Duration,
+    /// The most bytes of attempts that are kept for `herald events` to show; 0 for none
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
+    max_attempt_bytes: u64,
+    /// How long an attempt is kept
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    max_attempt_age: Duration,
+    /// The most bytes of events that are kept after their delivery, for a Replay of everything; 0 for none
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
+    max_kept_bytes: u64,
+    /// How long an event is kept after its delivery
+    #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]
+    max_kept_age: Duration,
     /// How long a repeat of an event is told from a new one
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     dedupe_window: Duration,
@@ -189,6 +207,10 @@ impl JournalFlags {
             max_bytes: self.max_journal_bytes,
             backlog: self.max_backlog,
             retention: self.retention,
+            dead_bytes: self.max_dead_letter_bytes,
+            dead_age: self.max_dead_letter_age,
+            attempts: embedded::Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age },
+            events: embedded::Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age },
             window: embedded::Window { age: self.dedupe_window, ids: self.dedupe_ids },
             ..embedded::Config::new(&self.journal_dir)
         }

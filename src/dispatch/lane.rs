@@ -114,6 +114,7 @@ impl<J: Journal> Lane<J> {
                 Standing::Sendable(known) => return Next::Deliver(known),
                 Standing::Gone => return Next::Drop,
                 Standing::Held(reason, message) => {
+                    self.shared.errands.refuse_trials(self.uid, reason, &message);
                     let own = matches!(reason, DeliveringReason::Gone | DeliveringReason::ViewStale);
                     self.shared.board.hold(self.uid, &self.stats, own.then_some((reason, message)));
                     reason == DeliveringReason::ViewStale
@@ -122,7 +123,10 @@ impl<J: Journal> Lane<J> {
             let unknown = matches!(&*self.view.borrow(), View::Unknown);
             if unknown {
                 match self.shared.journal.depth(self.uid).await {
-                    Ok(depth) if depth.pending == 0 => return Next::Nothing,
+                    Ok(depth) if depth.pending == 0 => {
+                        self.shared.errands.forget(self.uid);
+                        return Next::Nothing;
+                    }
                     Ok(_) | Err(_) => {}
                 }
                 if self.confirmed_gone().await {
@@ -131,7 +135,11 @@ impl<J: Journal> Lane<J> {
             }
             // A stale view heals without a change, and a webhook that is not in view may be gone.
             let again = if heals { ASK_AGAIN } else { LOOK_AGAIN };
-            let _ = tokio::time::timeout(again, self.view.changed()).await;
+            tokio::select! {
+                _ = self.view.changed() => {}
+                () = tokio::time::sleep(again) => {}
+                () = self.shared.errands.trial(self.uid) => {}
+            }
         }
     }
 
@@ -190,6 +198,7 @@ impl<J: Journal> Lane<J> {
             }
         }
         self.shared.board.forget(self.uid);
+        self.shared.errands.forget(self.uid);
     }
 
     async fn deliver(&mut self, mut lane: J::Lane, ordering: Ordering) -> End {

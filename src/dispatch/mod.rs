@@ -15,6 +15,7 @@
 //! **Does not do.** It verifies nothing: what may be sent is read off the view.
 
 mod circuit;
+mod errand;
 mod lane;
 mod memory;
 mod metrics;
@@ -35,6 +36,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::errand::{Answered, Errands, Purpose, TooMany, Tried};
 pub use self::metrics::Metrics;
 
 use self::lane::Lane;
@@ -83,6 +85,8 @@ pub struct Surroundings<J> {
     pub client: Client,
     /// The way to the endpoints.
     pub outbound: Outbound,
+    /// Attempts that somebody asks for.
+    pub errands: Errands,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -94,6 +98,7 @@ struct Shared<J> {
     freshness: Freshness,
     client: Client,
     outbound: Outbound,
+    errands: Errands,
     metrics: Metrics,
     clock: Clock,
     permits: Arc<Semaphore>,
@@ -120,7 +125,7 @@ pub async fn run<J: Journal>(
     surroundings: Surroundings<J>,
     shutdown: CancellationToken,
 ) {
-    let Surroundings { journal, subscriptions, freshness, client, outbound, metrics } = surroundings;
+    let Surroundings { journal, subscriptions, freshness, client, outbound, errands, metrics } = surroundings;
     let most = config.max_in_flight.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         journal,
@@ -128,6 +133,7 @@ pub async fn run<J: Journal>(
         freshness,
         client,
         outbound,
+        errands,
         metrics,
         clock: config.clock,
         permits: Arc::new(Semaphore::new(most)),
@@ -151,9 +157,10 @@ pub async fn run<J: Journal>(
     while !shutdown.is_cancelled() {
         tokio::select! {
             webhooks = shared.journal.unclaimed() => webhooks.into_iter().for_each(|uid| lanes.wake(uid)),
+            webhooks = shared.errands.wanted() => webhooks.into_iter().for_each(|uid| lanes.wake(uid)),
             webhooks = gone.next() => lanes.gone(webhooks).await,
             Some(ended) = lanes.tasks.join_next_with_id() => lanes.ended(ended),
-            _ = sample.tick() => sample::take(&shared, lanes.running()).await,
+            _ = sample.tick() => sample::take(&shared).await,
             () = shutdown.cancelled() => {}
         }
     }
@@ -192,10 +199,6 @@ impl<J: Journal> Lanes<J> {
         Self { shared, shutdown, tasks: JoinSet::new(), by_webhook: HashMap::new(), by_task: HashMap::new() }
     }
 
-    fn running(&self) -> impl Iterator<Item = WebhookUid> + Send {
-        self.by_webhook.keys().copied()
-    }
-
     fn wake(&mut self, uid: WebhookUid) {
         if let Some(running) = self.by_webhook.get_mut(&uid) {
             running.woken = true;
@@ -218,6 +221,7 @@ impl<J: Journal> Lanes<J> {
                 tracing::warn!(webhook = %uid, %error, "the queue of a webhook that is gone remains");
             }
             self.shared.board.forget(uid);
+            self.shared.errands.forget(uid);
         }
     }
 

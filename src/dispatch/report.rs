@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::stats::Snapshot;
 use crate::api::{ConditionType, DeliveringReason, DeliveryStatus, Failure};
+use crate::journal::Depth;
 use crate::model::Timestamp;
 use crate::subscriptions::{Known, Standing, View};
 
@@ -32,7 +33,7 @@ pub(super) enum Worth {
 }
 
 /// What the status should say at `now`.
-pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, pending: u64, now: Timestamp) -> Report {
+pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, depth: Depth, now: Timestamp) -> Report {
     let held = match View::Known(known.clone()).standing() {
         Standing::Held(reason, message) => Some((reason, message)),
         Standing::Sendable(_) | Standing::Gone if lane.looked => lane.held.clone(),
@@ -41,7 +42,9 @@ pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, pending: u6
     let condition = condition(held, Some(known.generation), known.reported.delivering.as_ref(), now);
     let stored = known.reported.delivery.clone().unwrap_or_default();
     let delivery = DeliveryStatus {
-        pending: Some(pending),
+        pending: Some(depth.pending),
+        dead_letters: Some(depth.dead),
+        evicted_dead_letters: Some(depth.evicted).filter(|evicted| *evicted > 0),
         // What another process saw stays until this one has seen something newer.
         last_success: lane.last_success.map(time).or(stored.last_success),
         last_failure: lane.last_failure.as_ref().map(failure).or(stored.last_failure),
@@ -141,6 +144,10 @@ mod tests {
     const THEN: Timestamp = Timestamp::from_millis(1_795_508_000_000);
     const NOW: Timestamp = Timestamp::from_millis(1_795_508_999_999);
 
+    fn queued(pending: u64) -> Depth {
+        Depth { pending, ..Depth::default() }
+    }
+
     fn looked() -> Snapshot {
         Snapshot { looked: true, ..Snapshot::default() }
     }
@@ -164,23 +171,28 @@ mod tests {
     #[test]
     fn a_webhook_that_was_only_loaded_is_delivering() {
         let known = Arc::new(known(|_| {}));
-        let first = report(&known, &Snapshot::default(), 0, NOW);
+        let first = report(&known, &Snapshot::default(), queued(0), NOW);
         assert_eq!(said(&first), ("True", "Delivering"));
         assert_eq!(first.condition.observed_generation, Some(3));
-        let delivery = DeliveryStatus { pending: Some(0), ..DeliveryStatus::default() };
+        let delivery =
+            DeliveryStatus { pending: Some(0), dead_letters: Some(0), ..DeliveryStatus::default() };
         assert_eq!(first.delivery, delivery);
         assert_eq!(worth(&known, &first), Worth::Transition);
         let known = after(&known, first);
-        assert_eq!(worth(&known, &report(&known, &looked(), 0, NOW)), Worth::Nothing);
-        assert_eq!(worth(&known, &report(&known, &looked(), 1, NOW)), Worth::Progress);
+        assert_eq!(worth(&known, &report(&known, &looked(), queued(0), NOW)), Worth::Nothing);
+        assert_eq!(worth(&known, &report(&known, &looked(), queued(1), NOW)), Worth::Progress);
+        let dead = Depth { dead: 3, evicted: 2, ..Depth::default() };
+        let died = report(&known, &looked(), dead, NOW);
+        assert_eq!((died.delivery.dead_letters, died.delivery.evicted_dead_letters), (Some(3), Some(2)));
+        assert_eq!(worth(&known, &died), Worth::Progress);
     }
 
     #[test]
     fn the_controller_is_the_first_to_write() {
         let new = Arc::new(known(|w| w["status"] = json!({"observedGeneration": -1})));
-        assert_eq!(worth(&new, &report(&new, &looked(), 0, NOW)), Worth::Nothing);
+        assert_eq!(worth(&new, &report(&new, &looked(), queued(0), NOW)), Worth::Nothing);
         let seen = Arc::new(known(|w| w["status"] = json!({"observedGeneration": 2})));
-        assert_eq!(worth(&seen, &report(&seen, &looked(), 0, NOW)), Worth::Transition);
+        assert_eq!(worth(&seen, &report(&seen, &looked(), queued(0), NOW)), Worth::Transition);
     }
 
     #[test]
@@ -192,18 +204,18 @@ mod tests {
             (known(|w| w["spec"]["enabled"] = json!(false)), looked(), ("False", "Disabled")),
         ];
         for (known, lane, expected) in table {
-            assert_eq!(said(&report(&Arc::new(known), &lane, 0, NOW)), expected);
+            assert_eq!(said(&report(&Arc::new(known), &lane, queued(0), NOW)), expected);
         }
     }
 
     #[test]
     fn what_an_earlier_process_said_of_a_410_stands_until_the_lane_has_looked() {
         let known = Arc::new(known(|_| {}));
-        let known = after(&known, report(&known, &gone(), 2, THEN));
-        let unseen = report(&known, &Snapshot::default(), 2, NOW);
+        let known = after(&known, report(&known, &gone(), queued(2), THEN));
+        let unseen = report(&known, &Snapshot::default(), queued(2), NOW);
         assert_eq!(said(&unseen), ("False", "Gone"));
         assert_eq!(worth(&known, &unseen), Worth::Nothing);
-        assert_eq!(said(&report(&known, &looked(), 2, NOW)), ("True", "Delivering"));
+        assert_eq!(said(&report(&known, &looked(), queued(2), NOW)), ("True", "Delivering"));
     }
 
     #[test]
@@ -213,29 +225,29 @@ mod tests {
             held: Some((DeliveringReason::CircuitOpen, message.to_owned())),
             ..looked()
         };
-        let opened = report(&known, &open("the next probe is at 10:00"), 2, THEN);
+        let opened = report(&known, &open("the next probe is at 10:00"), queued(2), THEN);
         assert_eq!(worth(&known, &opened), Worth::Transition);
         let known = after(&known, opened);
-        let probed = report(&known, &open("the next probe is at 10:01"), 2, NOW);
+        let probed = report(&known, &open("the next probe is at 10:01"), queued(2), NOW);
         assert_eq!(worth(&known, &probed), Worth::Progress);
-        assert_eq!(said(&report(&known, &Snapshot::default(), 2, NOW)), ("False", "CircuitOpen"));
+        assert_eq!(said(&report(&known, &Snapshot::default(), queued(2), NOW)), ("False", "CircuitOpen"));
     }
 
     #[test]
     fn only_another_status_is_a_transition_in_time() {
         let known = Arc::new(known(|w| w["spec"]["enabled"] = json!(false)));
-        let known = after(&known, report(&known, &looked(), 0, THEN));
+        let known = after(&known, report(&known, &looked(), queued(0), THEN));
         let mut unproved = Arc::clone(&known);
         let changed = Arc::make_mut(&mut unproved);
         changed.settings.enabled = true;
         changed.proof = Proof::None;
-        let still = report(&unproved, &looked(), 0, NOW);
+        let still = report(&unproved, &looked(), queued(0), NOW);
         assert_eq!(said(&still), ("False", "NotVerified"));
         assert_eq!(still.condition.last_transition_time, time(THEN));
         assert_eq!(worth(&unproved, &still), Worth::Transition, "the reason is another");
         let mut enabled = Arc::clone(&known);
         Arc::make_mut(&mut enabled).settings.enabled = true;
-        assert_eq!(report(&enabled, &looked(), 0, NOW).condition.last_transition_time, time(NOW));
+        assert_eq!(report(&enabled, &looked(), queued(0), NOW).condition.last_transition_time, time(NOW));
     }
 
     #[test]
@@ -247,12 +259,12 @@ mod tests {
             ..looked()
         };
         let known = Arc::new(known(|_| {}));
-        let known = after(&known, report(&known, &seen, 0, THEN));
-        let restarted = report(&known, &looked(), 0, NOW).delivery;
+        let known = after(&known, report(&known, &seen, queued(0), THEN));
+        let restarted = report(&known, &looked(), queued(0), NOW).delivery;
         assert_eq!(restarted.last_success, Some(time(THEN)));
         assert_eq!(restarted.last_failure.as_ref().map(|failure| failure.message.len()), Some(1024));
         let newer = Snapshot { last_failure: Some(failed(NOW, "again".to_owned())), ..looked() };
-        let newer = report(&known, &newer, 0, NOW).delivery;
+        let newer = report(&known, &newer, queued(0), NOW).delivery;
         assert_eq!(newer.last_success, Some(time(THEN)));
         assert_eq!(
             newer.last_failure.map(|failure| (failure.time, failure.message)),

@@ -130,7 +130,7 @@ async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookU
     let Ok(depth) = shared.journal.depth(uid).await else {
         return false;
     };
-    let report = report(&known, &snapshot, depth.pending, shared.clock.now());
+    let report = report(&known, &snapshot, depth, shared.clock.now());
     match worth(&known, &report) {
         Worth::Nothing => return false,
         Worth::Progress => {

@@ -15,7 +15,6 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const REPLAY: HeaderName = HeaderName::from_static("herald-replay");
 
 /// What a webhook's requests have in common.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +30,9 @@ pub struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// The request for a try at `now`; `replay` is the name of the Replay that asked for it.
-    pub fn request(&self, event: &Event, now: Timestamp, replay: Option<&HeaderValue>) -> Request {
-        let id = message_id(event, self.webhook);
+    /// The request for a try at `now`, with one more header where it is no ordinary delivery.
+    pub fn request(&self, event: &Event, now: Timestamp, mark: Option<(HeaderName, HeaderValue)>) -> Request {
+        let id = message_id(&event.namespace, &event.source, &event.id, self.webhook);
         let body = match self.payload {
             Payload::Standard => standard(event, &id),
             Payload::CloudEvents => cloud_event(event),
@@ -49,8 +48,8 @@ impl Sender<'_> {
         if let Ok(id) = HeaderValue::try_from(id) {
             headers.insert(WEBHOOK_ID, id);
         }
-        if let Some(replay) = replay {
-            headers.insert(REPLAY, replay.clone());
+        if let Some((name, value)) = mark {
+            headers.insert(name, value);
         }
         Request { method: Method::POST, headers, body }
     }
@@ -120,6 +119,7 @@ impl Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::inspect::EventName;
     use crate::model::EventType;
 
     fn event() -> Event {
@@ -135,17 +135,21 @@ mod tests {
         }
     }
 
-    fn request(payload: Payload, signing: Option<&SigningKeys>, replay: Option<&HeaderValue>) -> Request {
+    fn request(
+        payload: Payload,
+        signing: Option<&SigningKeys>,
+        mark: Option<(HeaderName, HeaderValue)>,
+    ) -> Request {
         let webhook = WebhookUid::from_bytes([7; 16]);
         let api_key = HeaderValue::from_static("k3y \u{7e}");
         let sender = Sender { webhook, payload, api_key: &api_key, signing };
-        sender.request(&event(), Timestamp::from_millis(1_795_508_999_999), replay)
+        sender.request(&event(), Timestamp::from_millis(1_795_508_999_999), mark)
     }
 
     #[test]
     fn a_standard_body_has_what_standard_webhooks_recommends_and_the_data_untouched() {
         let request = request(Payload::Standard, None, None);
-        let id = message_id(&event(), WebhookUid::from_bytes([7; 16]));
+        let id = EventName::from(&event()).message_id(WebhookUid::from_bytes([7; 16]));
         let expected = format!(
             r#"{{"id":"{id}","type":"user.created","timestamp":"2026-11-24T08:16:20.25Z","source":"/idp","subject":"user \"7\"\n","data":{{ "n":1.0e2,"n" : 2 }}}}"#
         );
@@ -164,9 +168,9 @@ mod tests {
     #[test]
     fn the_headers_are_those_of_the_protocol_and_no_others() {
         let keys = SigningKeys::parse(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let replay = HeaderValue::from_static("monday");
-        let full = request(Payload::Standard, Some(&keys), Some(&replay));
-        let id = message_id(&event(), WebhookUid::from_bytes([7; 16]));
+        let mark = (HeaderName::from_static("herald-replay"), HeaderValue::from_static("monday"));
+        let full = request(Payload::Standard, Some(&keys), Some(mark));
+        let id = EventName::from(&event()).message_id(WebhookUid::from_bytes([7; 16]));
         assert_eq!(full.method, Method::POST);
         assert_eq!(full.headers["x-api-key"], "k3y \u{7e}");
         assert_eq!(full.headers["webhook-id"], id.as_str());

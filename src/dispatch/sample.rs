@@ -6,28 +6,29 @@ use super::Shared;
 use super::metrics::{MOST_WEBHOOKS, WebhookLabel};
 use crate::api::DeliveringReason;
 use crate::journal::Journal;
-use crate::model::WebhookUid;
 use crate::subscriptions::View;
 
 /// How old a sample may be.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
-/// Samples the webhooks that have a lane; those without have nothing queued.
-pub(super) async fn take<J: Journal>(shared: &Shared<J>, lanes: impl Iterator<Item = WebhookUid> + Send) {
+/// Samples every webhook: one without a lane has nothing queued, and its dead
+/// letters may have become too old.
+pub(super) async fn take<J: Journal>(shared: &Shared<J>) {
     let metrics = &shared.metrics;
     metrics.view_age_seconds.set(seconds(shared.freshness.age()));
     let open = shared.board.count_held(DeliveringReason::CircuitOpen);
     metrics.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
     let mut queues = Vec::new();
-    for uid in lanes {
+    for uid in shared.subscriptions.all() {
         let View::Known(known) = shared.subscriptions.view(uid) else {
             continue;
         };
         let Ok(depth) = shared.journal.depth(uid).await else {
             continue;
         };
-        let reported = known.reported.delivery.as_ref().and_then(|delivery| delivery.pending);
-        if reported != Some(depth.pending) {
+        let reported = known.reported.delivery.as_ref();
+        let told = reported.and_then(|delivery| delivery.pending.zip(delivery.dead_letters));
+        if told != Some((depth.pending, depth.dead)) {
             shared.board.nudge(uid);
         }
         if depth.pending > 0 {

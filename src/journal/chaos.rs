@@ -16,9 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::{
-    Append, Appended, ClaimError, Cursor, DeadLetter, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost,
-    Outcome, Page, Settled, Unavailable,
+    Append, Appended, Attempt, ClaimError, DeadLetter, Delivery, Depth, Inspect, Journal, Lane, LaneState,
+    Lease, Lost, Outcome, Settled, Unavailable,
 };
 use crate::model::{Ordering, Timestamp, WebhookUid};
 
@@ -48,6 +49,11 @@ impl<J: Journal> Chaos<J> {
     /// Around `inner`; the same seed does the same harm.
     pub fn new(inner: J, seed: u64) -> Self {
         Self { inner, dice: Dice(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))) }
+    }
+
+    /// Is away now and then.
+    fn by_chance(&self) -> Result<(), Unavailable> {
+        if self.dice.hits(6) { Err(Unavailable("by chance".to_owned())) } else { Ok(()) }
     }
 }
 
@@ -88,9 +94,7 @@ impl<J: Journal> Journal for Chaos<J> {
     }
 
     async fn drop_webhook(&self, webhook: WebhookUid) -> Result<(), Unavailable> {
-        if self.dice.hits(6) {
-            return Err(Unavailable("by chance".to_owned()));
-        }
+        self.by_chance()?;
         self.inner.drop_webhook(webhook).await
     }
 
@@ -102,20 +106,59 @@ impl<J: Journal> Journal for Chaos<J> {
         self.inner.oldest(webhook).await
     }
 
+    fn note(&self, attempt: Attempt) {
+        self.inner.note(attempt);
+    }
+
+    async fn close(&self) -> Result<(), Unavailable> {
+        self.inner.close().await
+    }
+}
+
+impl<J: Inspect> Inspect for Chaos<J> {
+    async fn pending(
+        &self,
+        webhook: WebhookUid,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<PendingDelivery>, Unavailable> {
+        self.by_chance()?;
+        self.inner.pending(webhook, cursor, limit).await
+    }
+
     async fn dead_letters(
         &self,
         webhook: WebhookUid,
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<DeadLetter>, Unavailable> {
-        if self.dice.hits(6) {
-            return Err(Unavailable("by chance".to_owned()));
-        }
+        self.by_chance()?;
         self.inner.dead_letters(webhook, cursor, limit).await
     }
 
-    async fn close(&self) -> Result<(), Unavailable> {
-        self.inner.close().await
+    async fn forget_dead(&self, webhook: WebhookUid, letters: Vec<LetterId>) -> Result<(), Unavailable> {
+        self.by_chance()?;
+        self.inner.forget_dead(webhook, letters).await
+    }
+
+    async fn attempts(
+        &self,
+        of: AttemptFilter,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Attempt>, Unavailable> {
+        self.by_chance()?;
+        self.inner.attempts(of, cursor, limit).await
+    }
+
+    async fn kept(
+        &self,
+        of: KeptFilter,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Kept>, Unavailable> {
+        self.by_chance()?;
+        self.inner.kept(of, cursor, limit).await
     }
 }
 

@@ -59,6 +59,11 @@ impl JournalClock {
         state.journal
     }
 
+    /// The time of day, for people.
+    pub fn time_of_day(&self) -> Timestamp {
+        self.source.now()
+    }
+
     /// Waits until about `moment`; the caller looks at [`Self::now`] again.
     pub async fn sleep_until(&self, moment: Timestamp) {
         self.source.sleep(moment.since(self.now()).min(MAX_STEP)).await;

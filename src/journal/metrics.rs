@@ -2,10 +2,18 @@
 
 use std::sync::atomic::AtomicU64;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+/// The bound that dead letters were beyond.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EvictedLabel {
+    beyond: &'static str,
+}
 
 /// Of one journal; clones count together.
 #[derive(Clone, Debug)]
@@ -24,6 +32,11 @@ pub struct Metrics {
     pub expired: Counter,
     /// Deliveries whose event could not be read.
     pub unreadable: Counter,
+    evicted: Family<EvictedLabel, Counter>,
+    /// Attempts that are not in the history.
+    pub attempts_lost: Counter,
+    /// Accepted events that are not in the history.
+    pub events_not_kept: Counter,
 }
 
 impl Default for Metrics {
@@ -36,11 +49,21 @@ impl Default for Metrics {
             window: Gauge::default(),
             expired: Counter::default(),
             unreadable: Counter::default(),
+            evicted: Family::default(),
+            attempts_lost: Counter::default(),
+            events_not_kept: Counter::default(),
         }
     }
 }
 
 impl Metrics {
+    /// Counts dead letters that were evicted.
+    pub fn evicted(&self, beyond: &'static str, count: u64) {
+        if count > 0 {
+            self.evicted.get_or_create(&EvictedLabel { beyond }).inc_by(count);
+        }
+    }
+
     /// Makes them part of what is scraped.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -81,6 +104,21 @@ impl Metrics {
             "herald_journal_unreadable_deliveries",
             "Deliveries that were given up because the record of their event could not be read",
             self.unreadable.clone(),
+        );
+        registry.register(
+            "herald_journal_evicted_dead_letters",
+            "Dead letters that are not kept any more, by what they were beyond: age or bytes",
+            self.evicted.clone(),
+        );
+        registry.register(
+            "herald_journal_attempts_lost",
+            "Attempts that could not be kept for people to look at",
+            self.attempts_lost.clone(),
+        );
+        registry.register(
+            "herald_journal_events_not_kept",
+            "Accepted events that could not be kept for a Replay of everything; they are delivered all the same",
+            self.events_not_kept.clone(),
         );
     }
 }

@@ -22,6 +22,7 @@
 pub mod chaos;
 pub mod clock;
 pub mod embedded;
+pub mod inspect;
 pub mod metrics;
 #[cfg(test)]
 mod suite;
@@ -29,6 +30,8 @@ mod suite;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::inspect::{Attempt, DeadLetter, Inspect};
 
 use crate::model::{Event, Ordering, Timestamp, WebhookUid};
 
@@ -108,13 +111,9 @@ pub trait Journal: Clone + Send + Sync + 'static {
         webhook: WebhookUid,
     ) -> impl Future<Output = Result<Option<Timestamp>, Unavailable>> + Send;
 
-    /// The dead letters of a webhook, oldest first, from after `cursor`.
-    fn dead_letters(
-        &self,
-        webhook: WebhookUid,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> impl Future<Output = Result<Page<DeadLetter>, Unavailable>> + Send;
+    /// Keeps an attempt for people to look at: see [`inspect`]. It costs no
+    /// I/O and never waits.
+    fn note(&self, attempt: Attempt);
 
     /// Makes everything durable that was settled, and lets go of the store.
     fn close(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
@@ -210,21 +209,6 @@ pub enum Settled {
     Unknown,
 }
 
-/// A delivery that was given up and is kept for people to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// What was to be delivered.
-    pub event: Arc<Event>,
-    /// When the event was accepted.
-    pub accepted_at: Timestamp,
-    /// When it was given up.
-    pub died_at: Timestamp,
-    /// How many attempts were made.
-    pub attempts: u16,
-    /// Why.
-    pub note: DeathNote,
-}
-
 /// What is queued for one webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
@@ -232,25 +216,14 @@ pub struct Depth {
     pub pending: u64,
     /// Deliveries that were given up and are kept.
     pub dead: u64,
+    /// Those that were kept and are no longer: too old, or beyond the bytes for them.
+    pub evicted: u64,
 }
 
 /// What a lane remembers of its endpoint across restarts and takeovers.
 /// Opaque to the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneState(pub Vec<u8>);
-
-/// A place in a listing. Opaque; from a [`Page`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(pub Vec<u8>);
-
-/// A part of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<Cursor>,
-}
 
 /// Why a lane was not given.
 #[derive(Debug, thiserror::Error)]

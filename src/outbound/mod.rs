@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub use addresses::AddressKind;
 pub use channel::Channel;
 pub use error::{Cause, ExchangeError, Overdue, Step};
-pub use exchange::{Answer, Exchange, Phases, Request};
+pub use exchange::{Answer, Exchange, Request};
 pub use guard::{Allowance, Forbidden, Guard};
 pub use metrics::Metrics;
 pub use resolve::Resolver;

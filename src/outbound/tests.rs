@@ -11,7 +11,8 @@ mod unasked;
 
 use std::time::Duration;
 
-use super::{Phases, Step};
+use super::Step;
+use crate::model::Phases;
 
 /// For what must come at once, on a machine that may be busy.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -46,7 +46,7 @@ async fn a_list_of_webhooks_shows_the_columns() {
         columns.map(|column| column["name"].as_str().unwrap()).collect()
     };
     assert_eq!(shown(false), ["Name", "Display Name", "Status", "Delivering", "Description", "Age"]);
-    assert_eq!(shown(true), ["URI", "Pending"]);
+    assert_eq!(shown(true), ["URI", "Pending", "Dead"]);
     let cells = &table["rows"][0]["cells"];
     assert_eq!((&cells[0], &cells[1]), (&json!("audit-trail"), &json!("Audit trail")));
 }

@@ -97,6 +97,8 @@ impl<'a, J: Journal> Delivering<'a, J> {
             let (most, Counts { ready, busy }) = (self.ahead(), self.work.counts());
             // As many as may run at one time are read ahead, in large pieces.
             let room = if ready <= most / 2 { most - ready } else { 0 };
+            // What is asked for takes no more than half of the places beside what is queued.
+            let errands_room = (most - ready.min(most)).min(most.div_ceil(2));
             was_idle &= ready == 0 && busy == 0;
             tokio::select! {
                 biased;
@@ -111,6 +113,10 @@ impl<'a, J: Journal> Delivering<'a, J> {
                     }
                     Err(_) => return End::Lost,
                 },
+                errands = self.lane.shared.errands.next(self.lane.uid, errands_room), if errands_room > 0 => {
+                    was_idle = false;
+                    self.work.add_errands(errands);
+                }
                 () = self.work.decide.notified() => {}
                 () = wait.over(&self.lane.shared.permits, &self.lane.shared.clock) => {}
                 Some(ended) = self.runners.join_next(), if !self.runners.is_empty() => {

@@ -12,17 +12,20 @@
 //! job began with, and nothing asks for a decision; everything else is the lane's.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use http::{HeaderName, HeaderValue};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::work::{Job, LeaseOf, Terms, Work};
+use super::work::{Job, LeaseOf, Task, Terms, Work};
+use crate::dispatch::errand::{Answered, Errand, Purpose, Tried};
 use crate::dispatch::request::Sender;
 use crate::dispatch::stats::LastFailure;
 use crate::dispatch::verdict::{self, Verdict};
-use crate::journal::{Journal, Lease as _, Outcome, Settled};
-use crate::model::Jitter;
+use crate::journal::inspect::{AttemptKind, AttemptNext, EventName};
+use crate::journal::{Attempt, DeathNote, Journal, Lease as _, Outcome, Settled};
+use crate::model::{Event, Jitter, Timestamp};
+use crate::outbound::Exchange;
 
 /// Runs until the lane lets it go.
 pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
@@ -36,17 +39,17 @@ pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
     }
 }
 
-/// Tries one delivery after another until nothing is ready, or there is something to decide.
+/// Tries one task after another until nothing is ready, or there is something to decide.
 async fn deliver<J: Journal>(work: &Work<J>, job: Job<J>) {
-    let Job { mut lease, terms, permit } = job;
+    let Job { mut task, terms, permit } = job;
     let runner = Runner { work, terms, permit };
     loop {
-        runner.attempt(lease).await;
+        runner.attempt(task).await;
         if !runner.goes_on() {
             return;
         }
         let Some(next) = work.take() else { return };
-        lease = next;
+        task = next;
     }
 }
 
@@ -55,6 +58,16 @@ struct Runner<'a, J: Journal> {
     work: &'a Work<J>,
     terms: Terms,
     permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A request that was made.
+struct Made {
+    /// When it began, by the time of day.
+    at: Timestamp,
+    /// When it ended.
+    now: Timestamp,
+    exchange: Exchange,
+    verdict: Verdict,
 }
 
 impl<J: Journal> Runner<'_, J> {
@@ -71,13 +84,26 @@ impl<J: Journal> Runner<'_, J> {
             && shared.view_is_fresh()
     }
 
-    /// Tries one delivery, and tells the journal what came of it.
-    async fn attempt(&self, lease: LeaseOf<J>) {
-        let known = &self.terms.known;
-        let Ok(credentials) = &known.credentials else {
-            // The lane has made sure; without credentials the lease goes back by being dropped.
+    /// Tries one task, and tells whoever waits what came of it.
+    async fn attempt(&self, task: Task<J>) {
+        let header = match &task {
+            Task::Delivery(_) => None,
+            Task::Errand(errand) => errand.header(),
+        };
+        let Some(made) = self.request(task.event(), header).await else {
+            // The lane has made sure; without credentials the task goes back by being dropped.
             return;
         };
+        match task {
+            Task::Delivery(lease) => self.delivered(lease, made).await,
+            Task::Errand(errand) => self.answered(errand, made),
+        }
+    }
+
+    /// Makes the request, and tells the circuit.
+    async fn request(&self, event: &Event, header: Option<(HeaderName, HeaderValue)>) -> Option<Made> {
+        let known = &self.terms.known;
+        let credentials = known.credentials.as_ref().ok()?;
         let shared = &*self.work.shared;
         let metrics = &shared.metrics;
         let sender = Sender {
@@ -86,40 +112,88 @@ impl<J: Journal> Runner<'_, J> {
             api_key: &credentials.api_key,
             signing: credentials.signing.as_ref(),
         };
-        let request = sender.request(&lease.delivery().event, shared.clock.now(), None);
-        let policy = &known.settings.policy;
-        let started = Instant::now();
+        let at = shared.clock.now();
+        let request = sender.request(event, at, header);
         let exchange = {
             let _in_flight = InFlight::new(&metrics.in_flight);
-            self.terms.channel.exchange(request, policy.timeout).await
+            self.terms.channel.exchange(request, known.settings.policy.timeout).await
         };
-        metrics.attempt_seconds.observe(started.elapsed().as_secs_f64());
+        metrics.attempt_seconds.observe(exchange.phases.total().as_secs_f64());
         let now = shared.clock.now();
         let verdict = verdict::judge(&exchange.end, now);
         // Before anything else, so that nothing more starts.
         match &verdict {
             Verdict::Delivered => self.work.delivered(),
-            Verdict::Failed(failed) => self.work.failed(&lease, failed, &self.terms),
+            Verdict::Failed(failed) => self.work.failed(event, failed, &self.terms),
             Verdict::Gone => self.work.gone(known.clone()),
         }
-        let outcome = verdict::next(&verdict, lease.delivery().failures, policy, Jitter::draw());
-        let failure = verdict.failure();
-        if let Some((reason, message)) = failure {
+        if let Some((reason, message)) = verdict.failure() {
             metrics.failed(reason);
             self.work.stats.failure(LastFailure { at: now, reason, message: message.to_owned() });
         } else {
-            metrics.delivered.inc();
-            let latency = now.since(lease.delivery().accepted_at);
-            metrics.latency_seconds.observe(latency.as_secs_f64());
             self.work.stats.success(now);
         }
-        let consequence = match (&outcome, failure) {
-            (Outcome::Dead(note), Some((reason, _))) => Consequence::Death(reason, note.message.clone()),
-            (Outcome::Retry { .. }, _) => Consequence::Retry,
-            (Outcome::Done | Outcome::Release | Outcome::Dead(_), _) => Consequence::None,
+        Some(Made { at, now, exchange, verdict })
+    }
+
+    /// Tells the journal what came of a delivery.
+    async fn delivered(&self, lease: LeaseOf<J>, made: Made) {
+        let shared = &*self.work.shared;
+        let delivery = lease.delivery();
+        let policy = &self.terms.known.settings.policy;
+        let outcome = verdict::next(&made.verdict, delivery.failures, policy, Jitter::draw());
+        let failure = made.verdict.failure();
+        if failure.is_none() {
+            shared.metrics.delivered.inc();
+            let latency = made.now.since(delivery.accepted_at);
+            shared.metrics.latency_seconds.observe(latency.as_secs_f64());
+        }
+        let (next, consequence) = match (&outcome, failure) {
+            (Outcome::Dead(note), Some((reason, _))) => {
+                (AttemptNext::Dead, Consequence::Death(reason, note.message.clone()))
+            }
+            (Outcome::Retry { after }, _) => (AttemptNext::Retry(*after), Consequence::Retry),
+            (Outcome::Done | Outcome::Release | Outcome::Dead(_), _) => {
+                (AttemptNext::Nothing, Consequence::None)
+            }
         };
+        let number = delivery.failures.saturating_add(1);
+        self.note(&delivery.event, AttemptKind::Delivery, number, next, &made);
         let settled = lease.settle(outcome).await;
         self.settled(settled, consequence);
+    }
+
+    /// Tells who asked for it.
+    fn answered(&self, errand: Errand, made: Made) {
+        let kind = match &errand.purpose {
+            Purpose::Trial => AttemptKind::Test,
+            Purpose::Replay(name) => AttemptKind::Replay(name.clone()),
+        };
+        self.note(&errand.event, kind, 1, AttemptNext::Nothing, &made);
+        self.work.shared.board.settled(self.work.uid, &self.work.stats);
+        let tried = Tried {
+            message_id: EventName::from(&*errand.event).message_id(self.work.uid),
+            status: made.status(),
+            failure: made.failure(),
+            phases: made.exchange.phases,
+            body: made.exchange.end.map(|answer| answer.body).unwrap_or_default(),
+        };
+        // Nobody may wait for it any more.
+        let _ = errand.answer.send(Answered::Tried(tried));
+    }
+
+    fn note(&self, event: &Event, kind: AttemptKind, number: u16, next: AttemptNext, made: &Made) {
+        self.work.shared.journal.note(Attempt {
+            at: made.at,
+            event: EventName::from(event),
+            webhook: self.work.uid,
+            kind,
+            number,
+            status: made.status(),
+            failure: made.failure(),
+            next,
+            phases: made.exchange.phases,
+        });
     }
 
     fn settled(&self, settled: Settled, consequence: Consequence) {
@@ -146,6 +220,17 @@ impl<J: Journal> Runner<'_, J> {
                 tracing::warn!(webhook = %work.uid, "the journal may have missed an outcome");
             }
         }
+    }
+}
+
+impl Made {
+    fn status(&self) -> Option<u16> {
+        self.exchange.end.as_ref().ok().map(|answer| answer.status.as_u16())
+    }
+
+    fn failure(&self) -> Option<DeathNote> {
+        let (reason, message) = self.verdict.failure()?;
+        Some(DeathNote { reason: reason.to_owned(), message: message.to_owned() })
     }
 }
 

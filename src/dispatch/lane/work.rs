@@ -1,4 +1,4 @@
-//! What a lane and its runners share: the leases that are ready, and who is idle.
+//! What a lane and its runners share: the tasks that are ready, and who is idle.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,45 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 use crate::dispatch::Shared;
 use crate::dispatch::circuit::{Circuit, OpenCircuit, Permission};
+use crate::dispatch::errand::{Errand, Purpose};
 use crate::dispatch::stats::LaneStats;
 use crate::dispatch::verdict::Failed;
 use crate::journal::{Journal, Lease as _};
-use crate::model::{EventKey, Jitter, WebhookUid};
+use crate::model::{Event, Jitter, WebhookUid};
 use crate::outbound::Channel;
 use crate::subscriptions::{Known, View};
 
 /// A lease of this journal.
 pub(super) type LeaseOf<J> = <<J as Journal>::Lane as crate::journal::Lane>::Lease;
+
+/// What a runner tries.
+pub(super) enum Task<J: Journal> {
+    /// A delivery of the journal's.
+    Delivery(LeaseOf<J>),
+    /// What somebody asked for.
+    Errand(Errand),
+}
+
+impl<J: Journal> Task<J> {
+    pub(super) fn event(&self) -> &Event {
+        match self {
+            Self::Delivery(lease) => &lease.delivery().event,
+            Self::Errand(errand) => &errand.event,
+        }
+    }
+
+    /// How many attempts of it have failed.
+    pub(super) fn failures(&self) -> u16 {
+        match self {
+            Self::Delivery(lease) => lease.delivery().failures,
+            Self::Errand(_) => 0,
+        }
+    }
+
+    fn is_trial(&self) -> bool {
+        matches!(self, Self::Errand(errand) if errand.purpose == Purpose::Trial)
+    }
+}
 
 /// See the module.
 pub(super) struct Work<J: Journal> {
@@ -39,8 +69,8 @@ pub(super) struct Work<J: Journal> {
 }
 
 struct Queue<J: Journal> {
-    /// Leased, and not tried yet.
-    ready: VecDeque<LeaseOf<J>>,
+    /// Not tried yet.
+    ready: VecDeque<Task<J>>,
     /// When so few are ready, the lane gets more.
     few: usize,
     /// Runners that have something to do.
@@ -55,7 +85,7 @@ struct Queue<J: Journal> {
 
 /// What a runner begins with.
 pub(super) struct Job<J: Journal> {
-    pub(super) lease: LeaseOf<J>,
+    pub(super) task: Task<J>,
     pub(super) terms: Terms,
     /// Of the limit on all webhooks' attempts; a lane's first runner needs none.
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -71,7 +101,7 @@ pub(super) struct Terms {
     pub(super) limited: bool,
 }
 
-/// How many leases are ready, and how many runners busy.
+/// How many tasks are ready, and how many runners busy.
 #[derive(Clone, Copy)]
 pub(super) struct Counts {
     pub(super) ready: usize,
@@ -112,16 +142,36 @@ impl<J: Journal> Work<J> {
     /// Adds leases. The lane is told when `few` are left.
     pub(super) fn add(&self, leases: Vec<LeaseOf<J>>, few: usize) {
         let mut queue = self.lock();
-        queue.ready.extend(leases);
+        queue.ready.extend(leases.into_iter().map(Task::Delivery));
         queue.few = few;
     }
 
-    /// Whether an attempt may start, as far as the circuit goes.
-    pub(super) fn permission(&self, busy: usize) -> Permission {
-        self.circuit().permission(busy, self.shared.journal.now())
+    /// Adds what was asked for; somebody waits for a trial, so it is the next.
+    pub(super) fn add_errands(&self, errands: Vec<Errand>) {
+        let mut queue = self.lock();
+        for errand in errands {
+            match errand.purpose {
+                Purpose::Trial => queue.ready.push_front(Task::Errand(errand)),
+                Purpose::Replay(_) => queue.ready.push_back(Task::Errand(errand)),
+            }
+        }
     }
 
-    /// Gives the next lease to a runner that is idle; if there is none, to the
+    /// Whether an attempt may start, as far as the circuit goes. A trial is a
+    /// probe that nobody has to wait for.
+    pub(super) fn permission(&self, busy: usize) -> Permission {
+        let permission = self.circuit().permission(busy, self.shared.journal.now());
+        match permission {
+            Permission::At(_) if self.lock().ready.front().is_some_and(Task::is_trial) => {
+                Permission::Probe { not: None }
+            }
+            Permission::Free | Permission::Probe { .. } | Permission::At(_) | Permission::AfterProbe => {
+                permission
+            }
+        }
+    }
+
+    /// Gives the next task to a runner that is idle; if there is none, to the
     /// one that is to be made of what is returned. As a probe, it takes another
     /// event than the one of the probe before, and one that has failed least.
     pub(super) fn hand_out(
@@ -131,19 +181,19 @@ impl<J: Journal> Work<J> {
         permission: Permission,
     ) -> Option<Job<J>> {
         let mut queue = self.lock();
-        let lease = match permission {
+        let task = match permission {
             Permission::Free => queue.ready.pop_front()?,
             Permission::Probe { not } => {
-                let rank = |lease: &LeaseOf<J>| (not == Some(key_of(lease)), lease.delivery().failures);
-                let (index, _) = queue.ready.iter().enumerate().min_by_key(|(_, lease)| rank(lease))?;
-                let lease = queue.ready.remove(index)?;
-                self.circuit().begin_probe(key_of(&lease));
-                lease
+                let rank = |task: &Task<J>| (not == Some(task.event().key()), task.failures());
+                let (index, _) = queue.ready.iter().enumerate().min_by_key(|(_, task)| rank(task))?;
+                let task = queue.ready.remove(index)?;
+                self.circuit().begin_probe(task.event().key());
+                task
             }
             Permission::At(_) | Permission::AfterProbe => return None,
         };
         queue.busy += 1;
-        let mut job = Job { lease, terms, permit };
+        let mut job = Job { task, terms, permit };
         while let Some(idle) = queue.idle.pop() {
             match idle.send(job) {
                 Ok(()) => return None,
@@ -155,15 +205,15 @@ impl<J: Journal> Work<J> {
     }
 
     /// What a busy runner does next.
-    pub(super) fn take(&self) -> Option<LeaseOf<J>> {
+    pub(super) fn take(&self) -> Option<Task<J>> {
         let mut queue = self.lock();
-        let lease = queue.ready.pop_front();
-        let low = lease.is_some() && queue.ready.len() == queue.few;
+        let task = queue.ready.pop_front();
+        let low = task.is_some() && queue.ready.len() == queue.few;
         drop(queue);
         if low {
             self.decide.notify_one();
         }
-        lease
+        task
     }
 
     /// A busy runner is idle from now on. If it `may_wait`, it waits for a job.
@@ -195,11 +245,11 @@ impl<J: Journal> Work<J> {
         }
     }
 
-    /// An attempt of this lease failed, under these terms.
-    pub(super) fn failed(&self, lease: &LeaseOf<J>, failed: &Failed, terms: &Terms) {
+    /// An attempt of this event failed, under these terms.
+    pub(super) fn failed(&self, event: &Event, failed: &Failed, terms: &Terms) {
         let now = self.shared.journal.now();
         let backoff = &terms.known.settings.policy.backoff;
-        self.follow(|circuit| circuit.failed(key_of(lease), failed, backoff, Jitter::draw(), now));
+        self.follow(|circuit| circuit.failed(event.key(), failed, backoff, Jitter::draw(), now));
     }
 
     fn follow(&self, tell: impl FnOnce(&mut Circuit) -> bool) {
@@ -276,8 +326,4 @@ impl<J: Journal> Work<J> {
     fn lock(&self) -> MutexGuard<'_, Queue<J>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn key_of(lease: &impl crate::journal::Lease) -> EventKey {
-    lease.delivery().event.key()
 }

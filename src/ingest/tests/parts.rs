@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::*;
 use crate::journal::{
-    Append, Appended, ClaimError, Cursor, DeadLetter, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost,
-    Outcome, Page, Settled, Unavailable as Away,
+    Append, Appended, Attempt, ClaimError, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost, Outcome,
+    Settled, Unavailable as Away,
 };
 use crate::model::{Clock, EventType, Ordering, Timestamp, WebhookUid};
 
@@ -97,14 +97,7 @@ impl Journal for ScriptedJournal {
         Ok(None)
     }
 
-    async fn dead_letters(
-        &self,
-        _: WebhookUid,
-        _: Option<Cursor>,
-        _: usize,
-    ) -> Result<Page<DeadLetter>, Away> {
-        Ok(Page { items: Vec::new(), next: None })
-    }
+    fn note(&self, _: Attempt) {}
 
     async fn close(&self) -> Result<(), Away> {
         Ok(())

@@ -11,6 +11,7 @@ use super::record::{self, Ticket};
 use super::seen::Seen;
 use super::store::StoreError;
 use super::writer::{Commit, Writer};
+use crate::journal::inspect::LetterId;
 use crate::journal::{Appended, DeadLetter, DeathNote, Lost, RefusedReason};
 use crate::model::{Timestamp, WebhookUid};
 
@@ -27,7 +28,9 @@ impl Writer {
             return Ok(());
         }
         let now = self.core.clock.now();
+        let today = self.core.clock.time_of_day();
         let mut answers = Vec::with_capacity(batch.items.len());
+        let mut kept = Vec::new();
         let mut recent = Vec::with_capacity(batch.items.len());
         let mut offers = Vec::with_capacity(batch.items.len());
         for mut item in batch.items {
@@ -62,6 +65,7 @@ impl Writer {
                     recent.push((seq, size, item.event));
                 }
             }
+            kept.push((item.webhooks, item.entry));
             answers.push(Appended::Stored);
         }
         self.core.metrics.batch.observe(u32::try_from(answers.len()).map_or(f64::MAX, f64::from));
@@ -70,6 +74,12 @@ impl Writer {
             core.recent.extend(recent.into_iter());
             for (webhook, seq, ticket, event) in offers {
                 offer(core, webhook, Queued { seq, place: Place::Ready, ticket, event });
+            }
+        });
+        // Nobody waits for this.
+        commit.after_answers(move |core| {
+            for (webhooks, entry) in kept {
+                core.history.keep(now, today, &webhooks, record::event_of_entry(&entry));
             }
         });
         Ok(())
@@ -109,9 +119,9 @@ impl Writer {
             }
             return true;
         }
-        inner.dead += 1;
         drop(inner);
         let letter = DeadLetter {
+            id: LetterId::default(),
             event: Arc::clone(&item.event),
             accepted_at: ticket.accepted_at,
             died_at: ticket.accepted_at,
@@ -121,8 +131,7 @@ impl Writer {
                 message: format!("the webhook already had {limit} deliveries waiting"),
             },
         };
-        let key = keys::timed(webhook, letter.died_at, seq);
-        commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
+        self.bury(commit, &cell, seq, &letter);
         false
     }
 

@@ -29,6 +29,12 @@ pub struct Inner {
     pub parked: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Bytes of their records.
+    pub dead_bytes: u64,
+    /// Dead letters that were evicted, ever.
+    pub evicted: u64,
+    /// No dead letter died before; `None` if that is not known.
+    pub oldest_dead: Option<Timestamp>,
     /// No delivery in `ready` has a smaller number, nor will one.
     pub low: u64,
     /// No delivery was accepted before.
@@ -80,13 +86,15 @@ impl Inner {
     }
 
     /// The counts, to be stored with every change of them.
-    pub fn encode(&self) -> [[u8; 8]; 6] {
+    pub fn encode(&self) -> [[u8; 8]; 8] {
         let oldest = self.oldest.map_or(u64::MAX, Timestamp::as_millis);
-        [self.low, self.dead, self.pending, self.retrying, self.parked, oldest].map(u64::to_be_bytes)
+        let Self { low, dead, pending, retrying, parked, dead_bytes, evicted, .. } = *self;
+        [low, dead, pending, retrying, parked, oldest, dead_bytes, evicted].map(u64::to_be_bytes)
     }
 
-    /// Takes over what [`Self::encode`] wrote.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Corrupt> {
+    /// Takes over what [`Self::encode`] wrote; `false` if an older version did,
+    /// which did not count the bytes of dead letters.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<bool, Corrupt> {
         let mut reader = Reader { bytes, kind: "lane" };
         self.low = reader.u64()?;
         self.dead = reader.u64()?;
@@ -94,7 +102,12 @@ impl Inner {
         self.retrying = reader.u64()?;
         self.parked = reader.u64()?;
         self.oldest = Some(reader.u64()?).filter(|oldest| *oldest != u64::MAX).map(Timestamp::from_millis);
-        Ok(())
+        if reader.bytes.is_empty() {
+            return Ok(false);
+        }
+        self.dead_bytes = reader.u64()?;
+        self.evicted = reader.u64()?;
+        Ok(true)
     }
 
     /// Ends the claim; every lease of it is stale.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore};
 
 use super::cell::Cell;
+use super::history::History;
 use super::inbox::Inbox;
 use super::op::Op;
 use super::recent::Recent;
@@ -45,6 +46,8 @@ pub struct Core {
     pub room: Semaphore,
     /// For outcomes in the inbox.
     pub outcomes: Semaphore,
+    /// What happened.
+    pub history: History,
     /// What it did.
     pub metrics: Metrics,
     /// `None` once it was let go: after a failure, or closed.
@@ -62,6 +65,7 @@ impl Core {
         store: Store,
         spaces: Arc<Spaces>,
         lanes: Lanes,
+        history: History,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -73,6 +77,7 @@ impl Core {
             spaces,
             room: Semaphore::new(WAITING_BYTES / 1024),
             outcomes: Semaphore::new(WAITING_OUTCOMES),
+            history,
             metrics,
             store: RwLock::new(Some(Arc::new(store))),
             failure: Mutex::new(None),

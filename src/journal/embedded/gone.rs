@@ -73,6 +73,8 @@ impl Writer {
             let mut inner = commit.counts_of(&cell);
             inner.dropping = false;
             inner.dead = 0;
+            inner.dead_bytes = 0;
+            inner.oldest_dead = None;
         }
         let answer = drop.answer.take();
         commit.after_sync(move |core| {

@@ -24,9 +24,11 @@
 mod append;
 mod cell;
 mod core;
+mod dead;
 mod expire;
 mod fill;
 mod gone;
+mod history;
 mod holder;
 mod inbox;
 mod keys;
@@ -35,6 +37,7 @@ mod op;
 mod open;
 mod order;
 mod outcome;
+mod queue;
 mod recent;
 mod record;
 mod retries;
@@ -53,18 +56,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::core::{Core, PERMIT, WAITING_BYTES};
+use self::dead::Forget;
+use self::history::History;
 use self::op::{Batch, Item, Op};
-use self::record::Ticket;
 use self::store::{Counters, Store, StoreError};
 use self::writer::Writer;
 use super::clock::JournalClock;
+use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::metrics::Metrics;
 use super::{
-    Append, Appended, ClaimError, Cursor, DeadLetter, Depth, Journal, Page, RefusedReason, Unavailable,
+    Append, Appended, Attempt, ClaimError, DeadLetter, Depth, Inspect, Journal, RefusedReason, Unavailable,
 };
 use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
 
 pub use append::BACKLOG_FULL;
+pub use history::Bounds;
 pub use lane::{EmbeddedLane, EmbeddedLease};
 pub use open::OpenError;
 pub use seen::Window;
@@ -80,8 +86,16 @@ pub struct Config {
     pub backlog: u64,
     /// How long after its acceptance an event is still delivered.
     pub retention: Duration,
+    /// Bytes of the dead letters of one webhook; beyond them the oldest are evicted.
+    pub dead_bytes: u64,
+    /// How long a dead letter is kept.
+    pub dead_age: Duration,
     /// How long a repeat is told from a new event.
     pub window: Window,
+    /// How many of the last attempts are kept for people to look at.
+    pub attempts: Bounds,
+    /// How many of the last events are kept to be replayed, whatever became of them.
+    pub events: Bounds,
     /// Memory for what all lanes together read ahead, in bytes.
     pub read_ahead_bytes: u64,
     /// Memory for the events that were stored last, in bytes.
@@ -98,7 +112,11 @@ impl Config {
             max_bytes: 8 << 30,
             backlog: 1_000_000,
             retention: Duration::from_hours(72),
+            dead_bytes: 64 << 20,
+            dead_age: Duration::from_hours(14 * 24),
             window: Window { age: Duration::from_hours(24), ids: 1_000_000 },
+            attempts: Bounds { bytes: 128 << 20, age: Duration::from_hours(7 * 24) },
+            events: Bounds { bytes: 512 << 20, age: Duration::from_hours(72) },
             read_ahead_bytes: 16 << 20,
             recent_bytes: 4 << 20,
             cache_bytes: 4 << 20,
@@ -139,7 +157,10 @@ impl Embedded {
         let now = clock.now();
         let counters = opened.counters.unwrap_or(Counters { next_seq: 1, live_bytes: 0, now });
         let path = config.path.clone();
-        let core = Core::new(config, clock, opened.store, opened.spaces, opened.lanes, Metrics::default());
+        let metrics = Metrics::default();
+        let history = History::open(&path.join("history"), config.attempts, config.events, &metrics)
+            .map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+        let core = Core::new(config, clock, opened.store, opened.spaces, opened.lanes, history, metrics);
         let core = Arc::new(core);
         core.set_durable(counters.next_seq);
         let writer = core.store().map(|store| Writer::new(Arc::clone(&core), store, counters));
@@ -230,22 +251,17 @@ impl Journal for Embedded {
         core.store().ok_or_else(|| core.unavailable())?;
         Ok(core.lanes.get(webhook).map_or(Depth::default(), |cell| {
             let inner = cell.lock();
-            Depth { pending: inner.pending, dead: inner.dead }
+            Depth { pending: inner.pending, dead: inner.dead, evicted: inner.evicted }
         }))
     }
 
     async fn oldest(&self, webhook: WebhookUid) -> Result<Option<Timestamp>, Unavailable> {
         let low = self.0.core.lanes.get(webhook).map_or(0, |cell| cell.lock().low);
-        self.read(move |_, store| oldest(store, webhook, low)).await
+        self.read(move |_, store| queue::oldest(store, webhook, low)).await
     }
 
-    async fn dead_letters(
-        &self,
-        webhook: WebhookUid,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page<DeadLetter>, Unavailable> {
-        self.read(move |_, store| dead_letters(store, webhook, cursor, limit)).await
+    fn note(&self, attempt: Attempt) {
+        self.0.core.history.note(self.now(), &attempt);
     }
 
     async fn close(&self) -> Result<(), Unavailable> {
@@ -255,44 +271,46 @@ impl Journal for Embedded {
     }
 }
 
-/// Retries that are looked at for the age of the oldest delivery.
-const OLDEST_LOOK: usize = 1000;
+impl Inspect for Embedded {
+    async fn pending(
+        &self,
+        webhook: WebhookUid,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<PendingDelivery>, Unavailable> {
+        self.read(move |core, store| queue::list(core, store, webhook, cursor, limit)).await
+    }
 
-/// Exact but where a webhook has more than [`OLDEST_LOOK`] retries.
-fn oldest(store: &Store, webhook: WebhookUid, low: u64) -> Result<Option<Timestamp>, StoreError> {
-    let mut oldest: Option<Timestamp> = None;
-    let ready = store.ready.range(keys::ready(webhook, low)..=keys::ready(webhook, u64::MAX)).take(1);
-    let retry = store.retry.prefix(webhook.as_bytes()).take(OLDEST_LOOK);
-    for guard in ready.chain(retry) {
-        let accepted_at = Ticket::decode(&guard.value()?)?.accepted_at;
-        oldest = Some(oldest.map_or(accepted_at, |oldest| oldest.min(accepted_at)));
+    async fn dead_letters(
+        &self,
+        webhook: WebhookUid,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<DeadLetter>, Unavailable> {
+        self.read(move |_, store| dead::list(store, webhook, cursor, limit)).await
     }
-    Ok(oldest)
-}
 
-fn dead_letters(
-    store: &Store,
-    webhook: WebhookUid,
-    cursor: Option<Cursor>,
-    limit: usize,
-) -> Result<Page<DeadLetter>, StoreError> {
-    let first = keys::timed(webhook, Timestamp::from_millis(0), 0).to_vec();
-    // A cursor is the key of the last letter, and a zero after it; never of another webhook.
-    let from = cursor.map_or(first.clone(), |cursor| [cursor.0, vec![0]].concat()).max(first);
-    let to = keys::timed(webhook, Timestamp::from_millis(u64::MAX), u64::MAX).to_vec();
-    let mut page = Page { items: Vec::new(), next: None };
-    if from > to {
-        return Ok(page);
+    async fn forget_dead(&self, webhook: WebhookUid, letters: Vec<LetterId>) -> Result<(), Unavailable> {
+        let (answer, forgotten) = oneshot::channel();
+        self.0.core.send(Op::Forget(Forget { webhook, letters, answer }));
+        forgotten.await.map_err(|_| self.0.core.unavailable())
     }
-    let mut last = None;
-    for guard in store.dead.range(from..=to) {
-        if page.items.len() == limit.max(1) {
-            page.next = last.map(Cursor);
-            break;
-        }
-        let (key, value) = guard.into_inner()?;
-        page.items.push(record::decode_death(&value)?);
-        last = Some(key.to_vec());
+
+    async fn attempts(
+        &self,
+        of: AttemptFilter,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Attempt>, Unavailable> {
+        self.read(move |core, _| Ok(core.history.attempts(&of, cursor.as_ref(), limit)?)).await
     }
-    Ok(page)
+
+    async fn kept(
+        &self,
+        of: KeptFilter,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Kept>, Unavailable> {
+        self.read(move |core, _| Ok(core.history.kept(&of, cursor.as_ref(), limit)?)).await
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::cell::Cell;
+use super::dead::Forget;
 use super::record::{self, Ticket};
 use crate::journal::{Append, Appended, DeathNote, LaneState, Lost};
 use crate::model::{Event, EventKey, Timestamp, WebhookUid};
@@ -22,6 +23,8 @@ pub enum Op {
     State(NewState),
     /// Answer when everything before this is written.
     Barrier(oneshot::Sender<()>),
+    /// Remove dead letters.
+    Forget(Forget),
     /// Drop what a webhook has.
     Drop(WebhookUid, oneshot::Sender<()>),
     /// Write everything and let go.
@@ -34,7 +37,12 @@ impl Op {
         match self {
             Self::Settle(settle) => settle.unblocks,
             Self::Park(_) => false,
-            Self::Append(_) | Self::State(_) | Self::Barrier(_) | Self::Drop(..) | Self::Close(_) => true,
+            Self::Append(_)
+            | Self::State(_)
+            | Self::Barrier(_)
+            | Self::Forget(_)
+            | Self::Drop(..)
+            | Self::Close(_) => true,
         }
     }
 }

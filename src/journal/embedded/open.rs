@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::Config;
 use super::core::Lanes;
+use super::dead;
 use super::keys;
 use super::record::Reader;
 use super::seen::{SeenFilters, Spaces};
@@ -174,7 +175,11 @@ fn restore(
         let (key, value) = guard.into_inner()?;
         if let (16, Some(webhook)) = (key.len(), keys::webhook(&key)) {
             let cell = lanes.cell(webhook);
-            cell.lock().restore(&value)?;
+            let mut inner = cell.lock();
+            if !inner.restore(&value)? && inner.dead > 0 {
+                inner.dead_bytes = dead::count_bytes(store, webhook)?;
+            }
+            drop(inner);
             lanes.offer(&cell);
         }
     }

@@ -6,9 +6,6 @@
 //!                   an event that stood in the queue moves to `events`
 //! dead          ──> as done, and a dead letter with a copy of the event
 //! ```
-//!
-//! A dead letter has its own copy, so the event's record never has to wait for
-//! people to look at it.
 
 use std::sync::Arc;
 
@@ -19,8 +16,9 @@ use super::order::{self, Unblocked};
 use super::record::{self, Reader, Ticket};
 use super::store::StoreError;
 use super::writer::{Commit, Writer};
-use crate::journal::{DeadLetter, DeathNote};
-use crate::model::{Event, Timestamp};
+use crate::journal::DeadLetter;
+use crate::journal::inspect::LetterId;
+use crate::model::Timestamp;
 
 impl Writer {
     /// Carries out an outcome.
@@ -46,7 +44,15 @@ impl Writer {
                 return Ok(());
             }
             End::Dead(event, note) => {
-                self.bury(commit, &cell, seq, &ticket, event, note);
+                let letter = DeadLetter {
+                    id: LetterId::default(),
+                    event,
+                    accepted_at: ticket.accepted_at,
+                    died_at: self.core.clock.now(),
+                    attempts: ticket.failures.saturating_add(1),
+                    note,
+                };
+                self.bury(commit, &cell, seq, &letter);
                 None
             }
             End::Done => None,
@@ -184,26 +190,5 @@ impl Writer {
         }
         self.live_bytes = self.live_bytes.saturating_sub(u64::from(ticket.size));
         Ok(())
-    }
-
-    fn bury(
-        &mut self,
-        commit: &mut Commit,
-        cell: &Arc<Cell>,
-        seq: u64,
-        ticket: &Ticket,
-        event: Arc<Event>,
-        note: DeathNote,
-    ) {
-        let letter = DeadLetter {
-            event,
-            accepted_at: ticket.accepted_at,
-            died_at: self.core.clock.now(),
-            attempts: ticket.failures.saturating_add(1),
-            note,
-        };
-        let key = keys::timed(cell.webhook, letter.died_at, seq);
-        commit.batch.put(&self.store.dead, key, record::encode_death(&letter));
-        commit.counts_of(cell).dead += 1;
     }
 }

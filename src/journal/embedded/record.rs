@@ -14,6 +14,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::journal::inspect::LetterId;
 use crate::journal::{DeadLetter, DeathNote};
 use crate::model::{Event, EventType, Timestamp};
 
@@ -140,8 +141,7 @@ fn event(reader: &mut Reader<'_>) -> Result<(Event, Timestamp), Corrupt> {
     reader.version()?;
     let accepted_at = reader.timestamp()?;
     let time = reader.timestamp()?;
-    let code = reader.u8()?;
-    let event_type = EventType::ALL.into_iter().find(|t| type_code(*t) == code).ok_or(Corrupt("event"))?;
+    let event_type = reader.event_type()?;
     let event = Event {
         namespace: reader.text()?,
         id: reader.text()?,
@@ -165,19 +165,19 @@ pub fn encode_death(letter: &DeadLetter) -> Vec<u8> {
     bytes
 }
 
-/// What [`encode_death`] wrote.
-pub fn decode_death(bytes: &[u8]) -> Result<DeadLetter, Corrupt> {
+/// What [`encode_death`] wrote, under this key.
+pub fn decode_death(bytes: &[u8], id: LetterId) -> Result<DeadLetter, Corrupt> {
     let mut reader = Reader { bytes, kind: "dead letter" };
     reader.version()?;
     let died_at = reader.timestamp()?;
     let attempts = reader.u16()?;
     let note = DeathNote { reason: reader.text()?, message: reader.text()? };
     let (event, accepted_at) = event(&mut reader)?;
-    Ok(DeadLetter { event: event.into(), accepted_at, died_at, attempts, note })
+    Ok(DeadLetter { id, event: event.into(), accepted_at, died_at, attempts, note })
 }
 
 /// The number that stands for a type on disk, for ever.
-const fn type_code(event_type: EventType) -> u8 {
+pub const fn type_code(event_type: EventType) -> u8 {
     match event_type {
         EventType::UserCreated => 1,
         EventType::UserUpdated => 2,
@@ -195,7 +195,7 @@ const fn type_code(event_type: EventType) -> u8 {
 }
 
 /// Length and bytes. Nothing that comes in is near 4 GiB: the door bounds it.
-fn put(bytes: &mut Vec<u8>, block: &[u8]) {
+pub fn put(bytes: &mut Vec<u8>, block: &[u8]) {
     bytes.extend(u32::try_from(block.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend(block);
 }
@@ -215,7 +215,8 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
+    /// The next bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
         let kind = self.kind;
         self.take(N)?.try_into().map_err(|_| Corrupt(kind))
     }
@@ -225,11 +226,13 @@ impl<'a> Reader<'a> {
         if self.u8()? == VERSION { Ok(()) } else { Err(Corrupt(self.kind)) }
     }
 
-    fn u8(&mut self) -> Result<u8, Corrupt> {
+    /// The next byte.
+    pub fn u8(&mut self) -> Result<u8, Corrupt> {
         self.array().map(u8::from_be_bytes)
     }
 
-    fn u16(&mut self) -> Result<u16, Corrupt> {
+    /// The next two bytes.
+    pub fn u16(&mut self) -> Result<u16, Corrupt> {
         self.array().map(u16::from_be_bytes)
     }
 
@@ -248,12 +251,19 @@ impl<'a> Reader<'a> {
         self.u64().map(Timestamp::from_millis)
     }
 
+    /// The type that the next byte stands for.
+    pub fn event_type(&mut self) -> Result<EventType, Corrupt> {
+        let code = self.u8()?;
+        EventType::ALL.into_iter().find(|t| type_code(*t) == code).ok_or(Corrupt(self.kind))
+    }
+
     fn block(&mut self) -> Result<&'a [u8], Corrupt> {
         let length = self.u32()?;
         self.take(usize::try_from(length).map_err(|_| Corrupt(self.kind))?)
     }
 
-    fn text(&mut self) -> Result<String, Corrupt> {
+    /// The next text, after its length.
+    pub fn text(&mut self) -> Result<String, Corrupt> {
         let kind = self.kind;
         String::from_utf8(self.block()?.to_vec()).map_err(|_| Corrupt(kind))
     }
@@ -283,13 +293,14 @@ mod tests {
             let event = sample(event_type);
             assert_eq!(decode_event(&encode_event(&event, ACCEPTED)), Ok(event.clone()));
             let letter = DeadLetter {
+                id: LetterId::default(),
                 event: event.into(),
                 accepted_at: ACCEPTED,
                 died_at: Timestamp::from_millis(9),
                 attempts: 3,
                 note: DeathNote { reason: "TimedOut".to_owned(), message: "no answer in 3 s".to_owned() },
             };
-            assert_eq!(decode_death(&encode_death(&letter)), Ok(letter));
+            assert_eq!(decode_death(&encode_death(&letter), LetterId::default()), Ok(letter));
         }
         let ticket =
             Ticket { accepted_at: ACCEPTED, user: u64::MAX - 1, size: 800, shared: true, failures: 19 };

@@ -44,6 +44,8 @@ pub struct Writer {
     pub live_bytes: u64,
     /// Webhooks that are being dropped.
     pub drops: Vec<super::gone::Drop>,
+    /// Dead letters are left that are beyond their bounds.
+    evicts: bool,
     compaction: Option<JoinHandle<()>>,
     unsynced: Option<Instant>,
     ticked: Instant,
@@ -76,6 +78,7 @@ pub struct Commit {
     written: Vec<Action>,
     synced: Vec<Action>,
     answers: Vec<(oneshot::Sender<Vec<Appended>>, Vec<Appended>)>,
+    answered: Vec<Action>,
     close: Option<oneshot::Sender<()>>,
 }
 
@@ -94,6 +97,7 @@ impl Commit {
             written: Vec::new(),
             synced: Vec::new(),
             answers: Vec::new(),
+            answered: Vec::new(),
             close: None,
         }
     }
@@ -115,6 +119,11 @@ impl Commit {
         self.synced.push(Box::new(action));
     }
 
+    /// Runs when all of it is durable and everybody was told.
+    pub fn after_answers(&mut self, action: impl FnOnce(&Core) + Send + 'static) {
+        self.answered.push(Box::new(action));
+    }
+
     /// Answers when all of it is durable; with `Unknown` if that fails.
     pub fn answer(&mut self, to: oneshot::Sender<Vec<Appended>>, answers: Vec<Appended>) {
         self.durable = true;
@@ -131,6 +140,7 @@ impl Writer {
             next_seq: counters.next_seq,
             live_bytes: counters.live_bytes,
             drops: Vec::new(),
+            evicts: false,
             compaction: None,
             unsynced: None,
             ticked: Instant::now(),
@@ -157,7 +167,7 @@ impl Writer {
     }
 
     fn patience(&self) -> Duration {
-        if !self.drops.is_empty() {
+        if !self.drops.is_empty() || self.evicts {
             return Duration::ZERO;
         }
         let sync = self.unsynced.map(|since| SYNC_WITHIN.saturating_sub(since.elapsed()));
@@ -174,6 +184,8 @@ impl Writer {
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
             self.tick(&mut commit)?;
+        } else if self.evicts {
+            self.evicts = self.evict(&mut commit, self.core.clock.now())?;
         }
         self.write(&mut commit)?;
         let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
@@ -190,6 +202,9 @@ impl Writer {
             let _ = to.send(answers);
         }
         self.core.room.add_permits(commit.room);
+        for action in commit.answered {
+            action(&self.core);
+        }
         Ok(commit.close)
     }
 
@@ -205,6 +220,7 @@ impl Writer {
                 });
                 Ok(())
             }
+            Op::Forget(forget) => self.forget(commit, forget),
             Op::Drop(webhook, answer) => {
                 self.begin_drop(webhook, answer);
                 Ok(())
@@ -260,6 +276,7 @@ impl Writer {
     fn tick(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
         let now = self.core.clock.now();
         self.expire(commit, now)?;
+        self.evicts = self.evict(commit, now)?;
         // The clock's time is kept while something ages by it.
         let aging = self.live_bytes > 0 && now.since(self.persisted) >= Duration::from_secs(10);
         if aging {
@@ -306,7 +323,12 @@ impl Writer {
                 }
                 Op::State(state) => drop(state.answer.send(Err(Lost))),
                 // Who waits for these learns it from the channel's end.
-                Op::Settle(_) | Op::Park(_) | Op::Barrier(_) | Op::Drop(..) | Op::Close(_) => {}
+                Op::Settle(_)
+                | Op::Park(_)
+                | Op::Barrier(_)
+                | Op::Forget(_)
+                | Op::Drop(..)
+                | Op::Close(_) => {}
             }
         }
     }

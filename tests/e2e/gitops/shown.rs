@@ -39,7 +39,8 @@ async fn kubectl_waits_for_a_webhook_and_lists_it() {
         assert!(cells.into_iter().all(|cell| row.contains(cell)), "{row}");
     }
     let wide = kubectl.ok(&["get", "webhook", "-o", "wide"], "").await;
-    let all = ["NAME", "DISPLAY NAME", "STATUS", "DELIVERING", "DESCRIPTION", "URI", "PENDING", "AGE"];
+    let all =
+        ["NAME", "DISPLAY NAME", "STATUS", "DELIVERING", "DESCRIPTION", "URI", "PENDING", "DEAD", "AGE"];
     assert_eq!(columns(&wide), all);
     assert!(wide.contains(&endpoint.uri()) && wide.contains("  0  "), "{wide}");
     let everywhere = kubectl.ok(&["get", "webhook", "--all-namespaces"], "").await;

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use herald::api::{CONTROLLER_MANAGER, DeliveringReason, Webhook, tls_digest};
-use herald::dispatch::{DispatchConfig, Metrics, Surroundings, run};
+use herald::dispatch::{DispatchConfig, Errands, Metrics, Surroundings, run};
 use herald::journal::embedded::{Config, Embedded};
-use herald::journal::{Append, Appended, DeadLetter, Journal as _};
+use herald::journal::{Append, Appended, DeadLetter, Inspect as _, Journal as _};
 use herald::model::{Event, EventType, ManualClock, Timestamp, WebhookUid};
 use herald::outbound::{Guard, Outbound, OutboundConfig};
 use herald::subscriptions::{Freshness, Materials, Namespaces, Standing, Subscriptions, View};
@@ -136,6 +136,7 @@ impl<'n> Dispatcher<'n> {
             freshness,
             client,
             outbound,
+            errands: Errands::default(),
             metrics,
         };
         let mut config = DispatchConfig { max_in_flight, clock: clock.clock(), ..DispatchConfig::default() };

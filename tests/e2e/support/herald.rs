@@ -198,6 +198,7 @@ impl Herald {
                 ..DispatchConfig::default()
             };
             let surroundings = dispatch::Surroundings {
+                errands: dispatch::Errands::default(),
                 journal: journal.clone(),
                 subscriptions: subscriptions.clone(),
                 freshness,

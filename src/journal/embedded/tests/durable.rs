@@ -4,7 +4,7 @@ use super::super::OpenError;
 use super::{Bench, append, claim, event, ids, soon, webhook};
 use crate::journal::embedded::Embedded;
 use crate::journal::{
-    Append, Appended, DeathNote, Journal, Lane, LaneState, Lease, Outcome, RefusedReason, Settled,
+    Append, Appended, DeathNote, Inspect, Journal, Lane, LaneState, Lease, Outcome, RefusedReason, Settled,
 };
 use crate::model::Ordering;
 use std::sync::atomic::Ordering as Atomic;

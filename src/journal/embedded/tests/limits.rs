@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Bench, append, claim, ids, soon, webhook};
 use crate::journal::embedded::BACKLOG_FULL;
-use crate::journal::{Appended, Journal, Lane, Lease, Outcome, RefusedReason};
+use crate::journal::{Appended, DeathNote, Inspect, Journal, Lane, Lease, Outcome, RefusedReason};
 
 #[tokio::test]
 async fn a_full_backlog_makes_dead_letters_of_that_webhook_alone() {
@@ -31,6 +31,86 @@ async fn a_full_backlog_makes_dead_letters_of_that_webhook_alone() {
     soon(journal.append(vec![append("e5", &[1])])).await;
     let depth = soon(journal.depth(webhook(1))).await.expect("open");
     assert_eq!((depth.pending, depth.dead), (3, 2), "there is room for one again");
+}
+
+/// Makes dead letters of the next `count` deliveries of webhook 1.
+async fn bury(journal: &crate::journal::embedded::Embedded, count: usize) {
+    let mut lane = claim(journal, 1).await;
+    let before = soon(journal.depth(webhook(1))).await.expect("open");
+    let mut dead = 0;
+    while dead < count {
+        for lease in soon(lane.next(count - dead)).await.expect("ours") {
+            let note = DeathNote { reason: "TimedOut".to_owned(), message: "too slow".to_owned() };
+            soon(lease.settle(Outcome::Dead(note))).await;
+            dead += 1;
+        }
+    }
+    // They die when that is written.
+    let all = before.dead + before.evicted + count as u64;
+    soon(async {
+        loop {
+            let depth = journal.depth(webhook(1)).await.expect("open");
+            if depth.dead + depth.evicted == all {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The dead letters of webhook 1, when so many were evicted.
+async fn letters_left(journal: &crate::journal::embedded::Embedded, evicted: u64) -> Vec<String> {
+    // The writer looks once in a second.
+    soon(async {
+        while journal.depth(webhook(1)).await.expect("open").evicted < evicted {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let letters = soon(journal.dead_letters(webhook(1), None, 99)).await.expect("open").items;
+    let depth = soon(journal.depth(webhook(1))).await.expect("open");
+    assert_eq!((depth.dead, depth.evicted), (letters.len() as u64, evicted));
+    letters.iter().map(|letter| letter.event.id.clone()).collect()
+}
+
+#[tokio::test]
+async fn dead_letters_beyond_their_bytes_are_evicted_the_oldest_first_also_after_a_restart() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    {
+        let journal = bench.open_with(config.clone());
+        soon(journal.append((0..6).map(|i| append(&format!("e{i}"), &[1])).collect())).await;
+        bury(&journal, 6).await;
+        soon(journal.close()).await.expect("closed");
+    }
+    // A letter of these has 97 bytes.
+    config.dead_bytes = 4 * 97;
+    let journal = bench.open_with(config.clone());
+    assert_eq!(letters_left(&journal, 2).await, ["e2", "e3", "e4", "e5"]);
+    soon(journal.append(vec![append("e6", &[1])])).await;
+    bury(&journal, 1).await;
+    assert_eq!(letters_left(&journal, 3).await, ["e3", "e4", "e5", "e6"]);
+    soon(journal.close()).await.expect("closed");
+    drop(journal);
+    assert_eq!(letters_left(&bench.open_with(config), 3).await, ["e3", "e4", "e5", "e6"]);
+}
+
+#[tokio::test]
+async fn dead_letters_that_are_too_old_are_evicted() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.dead_age = Duration::from_mins(10);
+    let journal = bench.open_with(config);
+    for (id, minutes) in [("old", 6), ("new", 5)] {
+        soon(journal.append(vec![append(id, &[1])])).await;
+        bury(&journal, 1).await;
+        for _ in 0..minutes {
+            bench.hand.advance(Duration::from_mins(1));
+            journal.now();
+        }
+    }
+    assert_eq!(letters_left(&journal, 1).await, ["new"]);
 }
 
 #[tokio::test]

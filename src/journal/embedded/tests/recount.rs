@@ -15,6 +15,7 @@ struct Counts {
     retrying: u64,
     parked: u64,
     dead: u64,
+    dead_bytes: u64,
 }
 
 /// Panics where the counts of a store that is about to be used are wrong, or an event is missing.
@@ -47,7 +48,10 @@ pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
         assert!(store.events.contains_key(keys::seq(seq)).expect("readable"), "no event {seq}");
     }
     for guard in store.dead.iter() {
-        found.entry(keys::webhook(&guard.key().expect("readable")).expect("a key")).or_default().dead += 1;
+        let (key, value) = guard.into_inner().expect("readable");
+        let counts = found.entry(keys::webhook(&key).expect("a key")).or_default();
+        counts.dead += 1;
+        counts.dead_bytes += value.len() as u64;
     }
     for guard in store.events.iter() {
         bytes += guard.value().expect("readable").len() as u64;
@@ -57,9 +61,9 @@ pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
     }
     for cell in lanes.all() {
         let inner = cell.lock();
-        let (pending, retrying, parked, dead) = (inner.pending, inner.retrying, inner.parked, inner.dead);
+        let Inner { pending, retrying, parked, dead, dead_bytes, .. } = *inner;
         let found = found.remove(&cell.webhook).unwrap_or_default();
-        assert_eq!(Counts { pending, retrying, parked, dead }, found);
+        assert_eq!(Counts { pending, retrying, parked, dead, dead_bytes }, found);
     }
     assert_eq!(counters.map_or(0, |counters| counters.live_bytes), bytes, "bytes of live events");
 }

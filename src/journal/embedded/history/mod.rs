@@ -1,0 +1,169 @@
+//! What happened: every attempt, and every event as it was accepted.
+//!
+//! ```text
+//! journal/history/attempts/   newest first: what became of an event
+//! journal/history/events/     oldest first: what can be replayed
+//! ```
+//!
+//! Nothing here is needed to deliver, so it costs no fsync, and whoever asks
+//! reads the files from one end to the other: there is no index to keep.
+
+mod log;
+mod record;
+mod segment;
+
+use std::io;
+use std::path::Path;
+
+pub use self::log::Bounds;
+use self::log::Log;
+use self::segment::records;
+use super::record::Corrupt;
+use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, EventName, Kept, KeptFilter, Page};
+use crate::journal::metrics::Metrics;
+use crate::model::{Timestamp, WebhookUid};
+
+/// See the module.
+pub struct History {
+    attempts: Log,
+    events: Log,
+}
+
+/// Bytes of kept events that are read at a time.
+const PIECE: usize = 1024 * 1024;
+
+/// Where a record is: the number of its segment, and its offset there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Position(u64, u64);
+
+impl Position {
+    fn cursor(self) -> Cursor {
+        Cursor([self.0.to_be_bytes(), self.1.to_be_bytes()].as_flattened().to_vec())
+    }
+
+    /// What is no cursor of these is as if there were none.
+    fn of(cursor: &Cursor) -> Option<Self> {
+        let (number, offset) = cursor.0.split_first_chunk()?;
+        Some(Self(u64::from_be_bytes(*number), u64::from_be_bytes(offset.try_into().ok()?)))
+    }
+}
+
+impl History {
+    /// Opens both logs in a folder.
+    pub fn open(folder: &Path, attempts: Bounds, events: Bounds, metrics: &Metrics) -> io::Result<Self> {
+        Ok(Self {
+            attempts: Log::open(folder.join("attempts"), attempts, metrics.attempts_lost.clone())?,
+            events: Log::open(folder.join("events"), events, metrics.events_not_kept.clone())?,
+        })
+    }
+
+    /// Keeps an attempt; `now` is on the journal's clock.
+    pub fn note(&self, now: Timestamp, attempt: &Attempt) {
+        self.attempts.put(now, |bytes| record::encode_attempt(bytes, attempt));
+    }
+
+    /// Keeps an event that was accepted `at` by the time of day, from its record.
+    pub fn keep(&self, now: Timestamp, at: Timestamp, webhooks: &[WebhookUid], event: &[u8]) {
+        self.events.put(now, |bytes| record::encode_kept(bytes, at, webhooks, event));
+    }
+
+    /// See [`crate::journal::Inspect::attempts`]. Reads files.
+    pub fn attempts(
+        &self,
+        of: &AttemptFilter,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Attempt>, Corrupt> {
+        self.attempts.flush();
+        let before = cursor.and_then(Position::of).unwrap_or(Position(u64::MAX, u64::MAX));
+        let mut page = Page { items: Vec::new(), next: None };
+        for segment in self.attempts.segments().iter().rev() {
+            if segment.number > before.0 {
+                continue;
+            }
+            let bytes = self.attempts.read(segment, 0, usize::MAX);
+            let mut found = Vec::new();
+            for record in records(&bytes, 0) {
+                let position = Position(segment.number, record.offset as u64);
+                if position >= before {
+                    break;
+                }
+                let attempt = record::decode_attempt(record.body)?;
+                if attempt.at >= of.since && wants_attempt(of, &attempt) {
+                    found.push((position, attempt));
+                }
+            }
+            for (position, attempt) in found.into_iter().rev() {
+                if page.items.len() == limit.max(1) {
+                    return Ok(page);
+                }
+                page.next = Some(position.cursor());
+                page.items.push(attempt);
+            }
+        }
+        page.next = None;
+        Ok(page)
+    }
+
+    /// See [`crate::journal::Inspect::kept`]. Reads files.
+    pub fn kept(
+        &self,
+        of: &KeptFilter,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Kept>, Corrupt> {
+        self.events.flush();
+        let Position(number, mut offset) = cursor.and_then(Position::of).unwrap_or(Position(0, 0));
+        let mut page = Page { items: Vec::new(), next: None };
+        for segment in self.events.segments() {
+            if segment.number < number {
+                continue;
+            }
+            if segment.number > number {
+                offset = 0;
+            }
+            let mut size = PIECE;
+            while offset < segment.bytes {
+                let bytes = self.events.read(&segment, offset, size);
+                let mut read = 0;
+                for record in records(&bytes, 0) {
+                    if page.items.len() == limit.max(1) {
+                        return Ok(page);
+                    }
+                    let kept = record::decode_kept(record.body)?;
+                    if kept.at >= of.since && wants_event(of, &kept) {
+                        page.items.push(kept);
+                    }
+                    read = record.end;
+                    page.next = Some(Position(segment.number, offset + read as u64).cursor());
+                }
+                if read > 0 {
+                    (offset, size) = (offset + read as u64, PIECE);
+                } else if bytes.len() == size {
+                    // A record that is larger than what was read.
+                    size *= 2;
+                } else {
+                    // Torn by a crash: nothing follows.
+                    break;
+                }
+            }
+        }
+        page.next = None;
+        Ok(page)
+    }
+}
+
+fn wants_attempt(of: &AttemptFilter, attempt: &Attempt) -> bool {
+    attempt.event.namespace == of.namespace
+        && of.webhook.is_none_or(|webhook| webhook == attempt.webhook)
+        && of.id.as_ref().is_none_or(|id| attempt.event.is_called(id, &[attempt.webhook]))
+}
+
+fn wants_event(of: &KeptFilter, kept: &Kept) -> bool {
+    kept.event.namespace == of.namespace
+        && of.webhook.is_none_or(|webhook| kept.webhooks.contains(&webhook))
+        && of.id.as_ref().is_none_or(|id| EventName::from(&*kept.event).is_called(id, &kept.webhooks))
+}
+
+#[cfg(test)]
+mod tests;
