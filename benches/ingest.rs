@@ -22,9 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use herald::ingest::{
-    self, Authenticator, Lifetimes, Limits, Matching, Metrics, Review, Service, TlsFiles, Verdict,
-};
+use herald::access::{self, Action, Authenticator, Lifetimes, Review, Verdict};
+use herald::ingest::{self, Limits, Matching, Metrics, Service, TlsFiles};
 use herald::journal::{
     Append, Appended, Attempt, ClaimError, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost, Outcome,
     Settled, Unavailable,
@@ -74,7 +73,7 @@ async fn serve(seconds: u64) {
     let address = listener.local_addr().unwrap();
     let metrics = Metrics::default();
     let authenticator =
-        Authenticator::new(Everybody, Lifetimes::default(), Clock::default(), metrics.clone());
+        Authenticator::new(Everybody, Lifetimes::default(), Clock::default(), access::Metrics::default());
     let service = Service::new(authenticator, One, Nowhere, metrics, Limits::default(), Clock::default());
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(ingest::run(listener, Some(files), Arc::new(service), shutdown.clone()));
@@ -171,7 +170,7 @@ fn event(number: usize) -> String {
 struct Everybody;
 
 impl Review for Everybody {
-    async fn review(&self, _: &str, _: &str) -> Verdict {
+    async fn review(&self, _: &str, _: &str, _: Action) -> Verdict {
         Verdict::Allowed
     }
 }

@@ -12,9 +12,10 @@
 //! ```
 //!
 //! Arrows between modules point one way: `cli` → {`controller`, `ingest`,
-//! `dispatch`, `certificates`} → {`subscriptions`, `journal`, `outbound`} →
-//! {`api`, `model`}.
+//! `dispatch`, `certificates`} → {`access`, `subscriptions`, `journal`,
+//! `outbound`} → {`api`, `model`}.
 
+pub mod access;
 pub mod api;
 pub mod certificates;
 pub mod cli;

@@ -30,7 +30,7 @@ use crate::model::Clock;
 use crate::outbound::Outbound;
 use crate::subscriptions::{Freshness, Materials, Subscriptions};
 use crate::telemetry::{Check, Health, init_logs, serve};
-use crate::{dispatch, ingest};
+use crate::{access, dispatch, ingest};
 
 /// After this long without a turn of its loop, only a restart can help a controller.
 const STUCK: Duration = Duration::from_mins(1);
@@ -176,9 +176,11 @@ impl Assembly {
         let metrics = ingest::Metrics::default();
         metrics.register(&mut self.registry);
         let audience = ingestion.audience.clone().unwrap_or_else(|| format!("herald/{}", self.own_namespace));
-        let review = ingest::ClusterReview::new(self.client.clone(), audience);
-        let lifetimes = ingest::Lifetimes { allowed: ingestion.auth_cache, ..ingest::Lifetimes::default() };
-        let authenticator = ingest::Authenticator::new(review, lifetimes, clock.clone(), metrics.clone());
+        let review = access::ClusterReview::new(self.client.clone(), audience);
+        let lifetimes = access::Lifetimes { allowed: ingestion.auth_cache, ..access::Lifetimes::default() };
+        let of_access = access::Metrics::default();
+        of_access.register(&mut self.registry);
+        let authenticator = access::Authenticator::new(review, lifetimes, clock.clone(), of_access);
         let service =
             ingest::Service::new(authenticator, subscriptions, journal, metrics, ingestion.limits(), clock);
         let serving = ingest::run(listener, ingestion.tls(), Arc::new(service), self.shutdown.clone());

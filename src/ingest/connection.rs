@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::auth::Review;
 use super::service::{Matching, Service};
+use crate::access::Review;
 use crate::journal::Journal;
 
 /// Holds a header of the largest size, and is what a body is read in.

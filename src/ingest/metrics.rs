@@ -21,26 +21,9 @@ pub struct Metrics {
     matched: Counter,
     batch: Histogram,
     duration: Histogram,
-    authentications: Family<AuthenticationLabel, Counter>,
     connections: Gauge,
     certificate_expiry: Gauge,
     certificate_failures: Counter,
-}
-
-/// How the verdict on a caller was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authentication {
-    /// In the cache.
-    Hit,
-    /// By asking the API server, or by waiting for one who asked.
-    Miss,
-    /// Not at all: the API server did not answer.
-    Unavailable,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AuthenticationLabel {
-    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,7 +45,6 @@ impl Default for Metrics {
             duration: Histogram::new([
                 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
-            authentications: Family::default(),
             connections: Gauge::default(),
             certificate_expiry: Gauge::default(),
             certificate_failures: Counter::default(),
@@ -88,11 +70,6 @@ impl Metrics {
             "From the header of a request to its answer",
             Unit::Seconds,
             self.duration.clone(),
-        );
-        registry.register(
-            "authentications",
-            "Verdicts on callers by how they were found",
-            self.authentications.clone(),
         );
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register_with_unit(
@@ -123,15 +100,6 @@ impl Metrics {
         self.matched.inc_by(matched);
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most a thousand events")]
         self.batch.observe((accepted + duplicates) as f64);
-    }
-
-    pub(super) fn authentication(&self, result: Authentication) {
-        let result = match result {
-            Authentication::Hit => "hit",
-            Authentication::Miss => "miss",
-            Authentication::Unavailable => "unavailable",
-        };
-        self.authentications.get_or_create(&AuthenticationLabel { result }).inc();
     }
 
     pub(super) fn connection(&self) -> Connected {

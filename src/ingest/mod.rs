@@ -16,7 +16,6 @@
 //!
 //! **Does not do.** It never logs a token or what an event says.
 
-mod auth;
 mod connection;
 mod exposure;
 mod limits;
@@ -27,13 +26,12 @@ mod server;
 mod service;
 mod tls;
 
-pub use auth::{Authenticator, ClusterReview, Lifetimes, RESOURCE, Review, Verdict};
 pub use exposure::{Exposed, check_exposure};
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use problem::{Problem, Unavailable};
 pub use server::{RunError, run};
-pub use service::{Accepted, Matching, Service};
+pub use service::{Accepted, Matching, Others, Service};
 pub use tls::{TlsError, TlsFiles};
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde::Serialize;
 
 use super::parse::{Fault, Refusal};
+use crate::access::Denied;
+use crate::access::problem::{self, Kind};
 
 /// Why a request was not accepted. The message is for whoever sent it: it says
 /// what to change.
@@ -20,26 +21,9 @@ pub enum Problem {
     /// The body broke off, or its framing is wrong.
     #[error("the body could not be read: {0}")]
     BrokenBody(String),
-    /// No bearer token.
-    #[error("send a bearer token of a ServiceAccount in the header Authorization")]
-    NoToken,
-    /// The token is not good here.
-    #[error(
-        "the token is not valid, has expired, or is not meant for this Herald; \
-         ask for a new one with the audience that Herald was started with"
-    )]
-    BadToken,
-    /// RBAC does not let the caller send to the namespace.
-    #[error(
-        "{user:?} may not create userevents.herald.dev in the namespace {namespace:?}; \
-         bind a Role that allows it"
-    )]
-    Forbidden {
-        /// Who called.
-        user: String,
-        /// Where to.
-        namespace: String,
-    },
+    /// The caller is not let in.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// Another path.
     #[error("post events to /v1/namespaces/{{namespace}}/events, with the name of a namespace")]
     NotFound,
@@ -66,9 +50,6 @@ pub enum Unavailable {
     /// It is not known yet who wants what.
     #[error("Herald is starting and has not read the Webhooks yet")]
     Starting,
-    /// The API server does not say who the caller is.
-    #[error("the API server cannot be asked about the token now")]
-    Authentication,
     /// Too many bodies are being read at one time.
     #[error("too many requests are being read now")]
     Memory,
@@ -82,22 +63,8 @@ pub enum Unavailable {
 
 /// When to try again after a 503. Short, since a producer holds events meanwhile.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
-/// Where the types of problems live. They are names; nothing need be there.
-const TYPES: &str = "https://herald.dev/problems/";
-
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-}
-
 impl Problem {
-    /// Status, last segment of the type, and title.
-    const fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+    const fn kind(&self) -> Kind {
         match self {
             Self::Refused(refusal) => match refusal.fault {
                 Fault::ContentType(_) => {
@@ -119,10 +86,7 @@ impl Problem {
                 }
             },
             Self::BrokenBody(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
-            Self::NoToken | Self::BadToken => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated")
-            }
-            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", "Not allowed in this namespace"),
+            Self::Denied(denied) => denied.kind(),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Unknown path"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
@@ -135,32 +99,12 @@ impl Problem {
 
     /// The answer, with the headers that its status calls for.
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
-        let (status, name, title) = self.kind();
-        let document = Document {
-            r#type: format!("{TYPES}{name}"),
-            title,
-            status: status.as_u16(),
-            detail: self.to_string(),
-            index: if let Self::Refused(refusal) = self { refusal.index } else { None },
-        };
-        // A struct of strings and numbers always has a JSON text.
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = status;
+        let index = if let Self::Refused(refusal) = self { refusal.index } else { None };
+        let mut response = problem::response(self.kind(), self.to_string(), index);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self {
-            Self::Refused(_) | Self::BrokenBody(_) | Self::Forbidden { .. } | Self::NotFound => {}
-            // Who has shown no good token must not hold a connection.
-            Self::NoToken => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"herald\""));
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Self::BadToken => {
-                let challenge = HeaderValue::from_static("Bearer realm=\"herald\", error=\"invalid_token\"");
-                headers.insert(WWW_AUTHENTICATE, challenge);
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+            Self::Refused(_) | Self::BrokenBody(_) | Self::NotFound => {}
+            Self::Denied(denied) => denied.add_headers(headers),
             Self::MethodNotAllowed => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
@@ -199,14 +143,11 @@ mod tests {
 
     #[tokio::test]
     async fn each_problem_has_its_status_and_its_type() {
-        let forbidden = Problem::Forbidden { user: "u".to_owned(), namespace: "ns".to_owned() };
         let invalid = Fault::Invalid { name: "id", message: "must".to_owned() };
         let table = [
             (Refusal::from(Fault::Malformed(String::new())).into(), 400, "malformed"),
             (Problem::BrokenBody(String::new()), 400, "malformed"),
-            (Problem::NoToken, 401, "unauthenticated"),
-            (Problem::BadToken, 401, "unauthenticated"),
-            (forbidden, 403, "forbidden"),
+            (Denied::NoToken.into(), 401, "unauthenticated"),
             (Problem::NotFound, 404, "not-found"),
             (Problem::MethodNotAllowed, 405, "method-not-allowed"),
             (Problem::TimedOut(Duration::from_secs(1)), 408, "timed-out"),
@@ -250,7 +191,7 @@ mod tests {
         let unavailable = answer(Problem::Unavailable(Unavailable::Starting)).await.0;
         assert_eq!(unavailable.headers()["retry-after"], "1");
         assert_eq!(answer(Problem::MethodNotAllowed).await.0.headers()["allow"], "POST");
-        let challenge = answer(Problem::NoToken).await.0.headers()["www-authenticate"].clone();
+        let challenge = answer(Denied::NoToken.into()).await.0.headers()["www-authenticate"].clone();
         assert_eq!(challenge, "Bearer realm=\"herald\"");
     }
 }

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::auth::Review;
 use super::connection;
 use super::exposure::{Exposed, check_exposure};
 use super::service::{Matching, Service};
 use super::tls::{Renewal, TlsError, TlsFiles};
+use crate::access::Review;
 use crate::journal::Journal;
 
 /// How long the loop rests when there is, say, no file descriptor left.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT};
+use futures::future::BoxFuture;
+use http::header::{CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -12,11 +13,11 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Duration, timeout};
 
-use super::auth::{Authenticator, Review, Verdict};
 use super::limits::Limits;
 use super::metrics::Metrics;
 use super::parse::{Fault, Head, MAX_BATCH_BYTES};
 use super::problem::{Problem, Unavailable};
+use crate::access::{Action, Authenticator, Review};
 use crate::journal::{Append, Appended, Journal};
 use crate::model::{Clock, Event, EventType, WebhookUid};
 use crate::subscriptions::Subscriptions;
@@ -47,6 +48,12 @@ impl Matching for Subscriptions {
     }
 }
 
+/// Answers every request but a `POST` of events.
+pub trait Others: Send + Sync + 'static {
+    /// Answers one.
+    fn answer(&self, request: Request<Incoming>) -> BoxFuture<'_, Response<Full<Bytes>>>;
+}
+
 /// What became of the events of an accepted request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Accepted {
@@ -59,21 +66,21 @@ pub struct Accepted {
 }
 
 /// Answers requests.
-#[derive(Debug)]
 pub struct Service<J, S, R> {
-    authenticator: Authenticator<R>,
+    authenticator: Arc<Authenticator<R>>,
     subscriptions: S,
     journal: J,
     metrics: Metrics,
     limits: Limits,
     clock: Clock,
     body_units: Semaphore,
+    others: Option<Arc<dyn Others>>,
 }
 
 impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
     /// Puts the parts together.
     pub fn new(
-        authenticator: Authenticator<R>,
+        authenticator: impl Into<Arc<Authenticator<R>>>,
         subscriptions: S,
         journal: J,
         metrics: Metrics,
@@ -81,7 +88,15 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
         clock: Clock,
     ) -> Self {
         let body_units = Semaphore::new(limits.body_bytes.max(MAX_BATCH_BYTES) / UNIT_BYTES);
-        Self { authenticator, subscriptions, journal, metrics, limits, clock, body_units }
+        let authenticator = authenticator.into();
+        Self { authenticator, subscriptions, journal, metrics, limits, clock, body_units, others: None }
+    }
+
+    /// Has others answer what is not ingestion's.
+    #[must_use]
+    pub fn with_others(mut self, others: Arc<dyn Others>) -> Self {
+        self.others = Some(others);
+        self
     }
 
     pub(super) const fn metrics(&self) -> &Metrics {
@@ -94,6 +109,11 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
 
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(others) = &self.others
+            && (request.method() != Method::POST || namespace(request.uri().path()).is_none())
+        {
+            return others.answer(request).await;
+        }
         let begun = Instant::now();
         let (head, mut body) = request.into_parts();
         let response = match self.accept(&head, &mut body).await {
@@ -116,7 +136,7 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
         if head.method != Method::POST {
             return Err(Problem::MethodNotAllowed);
         }
-        self.authorize(head, namespace).await?;
+        self.authenticator.admit(&head.headers, namespace, Action::SEND_EVENTS).await?;
         if !self.subscriptions.ready() {
             return Err(Problem::Unavailable(Unavailable::Starting));
         }
@@ -127,16 +147,6 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
         let events = content.events(&bytes, namespace, self.clock.now())?;
         drop(bytes);
         self.store(events).await
-    }
-
-    async fn authorize(&self, head: &request::Parts, namespace: &str) -> Result<(), Problem> {
-        let token = bearer(head).ok_or(Problem::NoToken)?;
-        match self.authenticator.authorize(token, namespace).await {
-            Verdict::Allowed => Ok(()),
-            Verdict::Unauthenticated => Err(Problem::BadToken),
-            Verdict::Forbidden { user } => Err(Problem::Forbidden { user, namespace: namespace.to_owned() }),
-            Verdict::Unavailable => Err(Problem::Unavailable(Unavailable::Authentication)),
-        }
     }
 
     /// Reads the body, with the memory for it taken first.
@@ -240,15 +250,6 @@ fn namespace(path: &str) -> Option<&str> {
     fits.then_some(name)
 }
 
-/// The token of a header `Authorization: Bearer …`; only where there is one such header.
-fn bearer(head: &request::Parts) -> Option<&str> {
-    let mut values = head.headers.get_all(AUTHORIZATION).into_iter();
-    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
 /// Reads on, for a while and up to a size, and keeps nothing.
 async fn discard(mut body: Incoming) {
     if body.is_end_stream() {
@@ -291,24 +292,6 @@ mod tests {
             &long,
         ] {
             assert_eq!(namespace(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_read_from_one_bearer_header() {
-        let token = |values: &[&str]| {
-            let mut request = Request::builder();
-            for value in values {
-                request = request.header(AUTHORIZATION, *value);
-            }
-            bearer(&request.body(()).unwrap().into_parts().0).map(str::to_owned)
-        };
-        assert_eq!(token(&["Bearer abc"]).as_deref(), Some("abc"));
-        assert_eq!(token(&["bearer  abc "]).as_deref(), Some("abc"));
-        for values in
-            [&[][..], &["Bearer"], &["Bearer "], &["Basic abc"], &["abc"], &["Bearer a", "Bearer b"]]
-        {
-            assert_eq!(token(values), None, "{values:?}");
         }
     }
 }

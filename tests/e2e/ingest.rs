@@ -5,9 +5,8 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::ingest::{
-    self, Authenticator, ClusterReview, Lifetimes, Limits, Matching, Metrics, RunError, Service, TlsFiles,
-};
+use herald::access::{self, Authenticator, ClusterReview, Lifetimes};
+use herald::ingest::{self, Limits, Matching, Metrics, RunError, Service, TlsFiles};
 use herald::journal::embedded::{Config, Embedded};
 use herald::model::{Clock, EventType, WebhookUid};
 use http::StatusCode;
@@ -68,7 +67,8 @@ impl Ingestion {
             Embedded::open(Config::new(directory.path().join("journal")), Clock::default()).unwrap();
         let metrics = Metrics::default();
         let review = ClusterReview::new(client, AUDIENCE.to_owned());
-        let authenticator = Authenticator::new(review, lifetimes, Clock::default(), metrics.clone());
+        let authenticator =
+            Authenticator::new(review, lifetimes, Clock::default(), access::Metrics::default());
         let service = Service::new(authenticator, One, journal, metrics, Limits::default(), Clock::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());

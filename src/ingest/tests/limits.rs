@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::*;
 use super::parts::{ByToken, DEADLINE, ScriptedJournal, Server, TwoForCreated, chunked, event, trusting};
+use crate::access::{self, Authenticator, Lifetimes};
 use crate::model::Clock;
 
 const HEAD: &str = "POST /v1/namespaces/identity/events HTTP/1.1\r\nhost: localhost\r\n\
@@ -198,7 +199,7 @@ async fn without_tls_only_loopback_is_served() {
     let service = || {
         let metrics = Metrics::default();
         let authenticator =
-            Authenticator::new(ByToken, Lifetimes::default(), Clock::default(), metrics.clone());
+            Authenticator::new(ByToken, Lifetimes::default(), Clock::default(), access::Metrics::default());
         let subscriptions = TwoForCreated { ready: true };
         let journal = ScriptedJournal::default();
         Arc::new(Service::new(

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::*;
+use crate::access::{self, Action, Authenticator, Lifetimes, Review, Verdict};
 use crate::journal::{
     Append, Appended, Attempt, ClaimError, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost, Outcome,
     Settled, Unavailable as Away,
@@ -134,7 +135,7 @@ impl Lease for Infallible {
 pub(super) struct ByToken;
 
 impl Review for ByToken {
-    async fn review(&self, token: &str, namespace: &str) -> Verdict {
+    async fn review(&self, token: &str, namespace: &str, _: Action) -> Verdict {
         match token {
             "good" if namespace == "identity" => Verdict::Allowed,
             "good" => Verdict::Forbidden { user: "system:serviceaccount:idp:sender".to_owned() },
@@ -187,7 +188,7 @@ impl Server {
         let journal = ScriptedJournal::default();
         let metrics = Metrics::default();
         let authenticator =
-            Authenticator::new(ByToken, Lifetimes::default(), Clock::default(), metrics.clone());
+            Authenticator::new(ByToken, Lifetimes::default(), Clock::default(), access::Metrics::default());
         let service = Arc::new(Service::new(
             authenticator,
             TwoForCreated { ready },

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use herald::ingest::{
-    self, Authenticator, Lifetimes, Limits, Matching, Metrics, Review, Service, TlsFiles, Verdict,
-};
+use herald::access::{self, Action, Authenticator, Lifetimes, Review, Verdict};
+use herald::ingest::{self, Limits, Matching, Metrics, Service, TlsFiles};
 use herald::journal::embedded::{Config, Embedded};
 use herald::model::{Clock, EventType, WebhookUid};
 use k8s_openapi::api::core::v1::Secret;
@@ -42,7 +41,7 @@ impl Matching for Nothing {
 struct Everybody;
 
 impl Review for Everybody {
-    async fn review(&self, _: &str, _: &str) -> Verdict {
+    async fn review(&self, _: &str, _: &str, _: Action) -> Verdict {
         Verdict::Allowed
     }
 }
@@ -82,7 +81,7 @@ impl Server {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let authenticator =
-            Authenticator::new(Everybody, Lifetimes::default(), clock.clone(), metrics.clone());
+            Authenticator::new(Everybody, Lifetimes::default(), clock.clone(), access::Metrics::default());
         let service = Service::new(authenticator, Nothing, journal, metrics, Limits::default(), clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use herald::access::{self, Authenticator, ClusterReview, Lifetimes};
 use herald::controller::{self, ControllerConfig};
 use herald::dispatch::{self, DispatchConfig};
-use herald::ingest::{self, Authenticator, ClusterReview, Lifetimes, Limits, Service};
+use herald::ingest::{self, Limits, Service};
 use herald::journal::Journal as _;
 use herald::journal::embedded::{Config as JournalConfig, Embedded};
 use herald::model::Clock;
@@ -209,8 +210,12 @@ impl Herald {
             parts.spawn(dispatch::run(config, surroundings, shutdown.clone()));
             let metrics = ingest::Metrics::default();
             let review = ClusterReview::new(client, AUDIENCE.to_owned());
-            let authenticator =
-                Authenticator::new(review, self.settings.lifetimes, clock.clone(), metrics.clone());
+            let authenticator = Authenticator::new(
+                review,
+                self.settings.lifetimes,
+                clock.clone(),
+                access::Metrics::default(),
+            );
             let ready = subscriptions.clone();
             let service = Service::new(
                 authenticator,

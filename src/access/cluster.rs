@@ -5,12 +5,8 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::api::{Api, PostParams};
 use tracing::warn;
 
-use super::{Review, Verdict};
+use super::{Action, Review, Verdict};
 use crate::api::GROUP;
-
-/// The resource that stands for sending. Nothing of the kind is ever stored;
-/// it is there for RBAC to name.
-pub const RESOURCE: &str = "userevents";
 
 /// A review by the cluster that the client talks to.
 #[derive(Clone)]
@@ -26,7 +22,7 @@ impl ClusterReview {
         Self { client, audience }
     }
 
-    async fn ask(&self, token: &str, namespace: &str) -> Result<Verdict, kube::Error> {
+    async fn ask(&self, token: &str, namespace: &str, action: Action) -> Result<Verdict, kube::Error> {
         let review = TokenReview {
             spec: TokenReviewSpec { token: token.to_owned(), audiences: Some(vec![self.audience.clone()]) },
             ..TokenReview::default()
@@ -35,7 +31,7 @@ impl ClusterReview {
         let Some(user) = authenticated(review, &self.audience) else { return Ok(Verdict::Unauthenticated) };
         let name = user.username.clone().unwrap_or_default();
         let review =
-            SubjectAccessReview { spec: may_send(user, namespace), ..SubjectAccessReview::default() };
+            SubjectAccessReview { spec: may_do(user, namespace, action), ..SubjectAccessReview::default() };
         let review = Api::all(self.client.clone()).create(&PostParams::default(), &review).await?;
         // A denial outweighs a permission, though no authorizer should give both.
         let allowed = review.status.is_some_and(|status| status.allowed && status.denied != Some(true));
@@ -44,10 +40,10 @@ impl ClusterReview {
 }
 
 impl Review for ClusterReview {
-    async fn review(&self, token: &str, namespace: &str) -> Verdict {
+    async fn review(&self, token: &str, namespace: &str, action: Action) -> Verdict {
         // The message of an error names the server and the request, not the token.
-        self.ask(token, namespace).await.unwrap_or_else(|error| {
-            warn!(%error, namespace, "cannot ask the API server who sends; refusing with 503");
+        self.ask(token, namespace, action).await.unwrap_or_else(|error| {
+            warn!(%error, namespace, "cannot ask the API server who calls; refusing with 503");
             Verdict::Unavailable
         })
     }
@@ -61,7 +57,7 @@ fn authenticated(review: TokenReview, audience: &str) -> Option<UserInfo> {
     if status.authenticated == Some(true) && for_us { status.user } else { None }
 }
 
-fn may_send(user: UserInfo, namespace: &str) -> SubjectAccessReviewSpec {
+fn may_do(user: UserInfo, namespace: &str, action: Action) -> SubjectAccessReviewSpec {
     SubjectAccessReviewSpec {
         user: user.username,
         groups: user.groups,
@@ -69,9 +65,10 @@ fn may_send(user: UserInfo, namespace: &str) -> SubjectAccessReviewSpec {
         extra: user.extra,
         resource_attributes: Some(ResourceAttributes {
             namespace: Some(namespace.to_owned()),
-            verb: Some("create".to_owned()),
+            verb: Some(action.verb.to_owned()),
             group: Some(GROUP.to_owned()),
-            resource: Some(RESOURCE.to_owned()),
+            resource: Some(action.resource.to_owned()),
+            subresource: action.subresource.map(str::to_owned),
             ..ResourceAttributes::default()
         }),
         ..SubjectAccessReviewSpec::default()
@@ -120,14 +117,15 @@ mod tests {
             groups: Some(vec!["g".to_owned()]),
             extra: Some(extra),
         };
-        let spec = may_send(user.clone(), "identity");
+        let spec = may_do(user.clone(), "identity", Action::GET_PAYLOAD);
         assert_eq!(
             (spec.user, spec.uid, spec.groups, spec.extra),
             (user.username, user.uid, user.groups, user.extra)
         );
         let resource = spec.resource_attributes.unwrap();
         assert_eq!(resource.namespace.as_deref(), Some("identity"));
-        assert_eq!(resource.verb.as_deref(), Some("create"));
+        assert_eq!(resource.verb.as_deref(), Some("get"));
+        assert_eq!(resource.subresource.as_deref(), Some("payload"));
         assert_eq!(resource.group.as_deref(), Some("herald.dev"));
         assert_eq!(resource.resource.as_deref(), Some("userevents"));
     }

@@ -1,34 +1,42 @@
-//! Who may send: the caller is a Kubernetes identity, and RBAC decides.
+//! Who may do what: the caller is a Kubernetes identity, and RBAC decides.
 //!
 //! ```text
-//! bearer token, namespace ─> cache ─┬─ known ────────────────────────────> verdict
-//!                                   └─ not known ─> stripe ─> Review ─> cache ─┘
+//! bearer token, namespace, action ─> cache ─┬─ known ────────────────────────────> verdict
+//!                                           └─ not known ─> stripe ─> Review ─> cache ─┘
 //! ```
 //!
 //! **Guarantees.** Fails closed: without an answer of the API server that is
 //! younger than [`Lifetimes::allowed`], and without a token that is in date,
-//! nobody is let in. Of the callers that miss the cache for the same token
-//! and namespace at one time, one asks; the others get its verdict. At most
+//! nobody is let in. Of the callers that miss the cache for the same token,
+//! namespace and action at one time, one asks; the others get its verdict. At most
 //! [`STRIPES`] reviews run at one time, whoever knocks.
 //!
 //! **Assumes.** The cache holds no token, only a hash with a key of this
 //! process, so neither a dump nor a guess of a hash lets anybody in.
 
+mod action;
 mod cache;
 mod cluster;
+mod metrics;
+pub mod problem;
 mod token;
 
 use std::array;
 use std::future::Future;
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::action::Action;
 use self::cache::Cache;
-pub use self::cluster::{ClusterReview, RESOURCE};
-use super::metrics::{Authentication, Metrics};
+pub use self::cluster::ClusterReview;
+use self::metrics::Authentication;
+pub use self::metrics::Metrics;
+pub use self::problem::Denied;
 use crate::model::Clock;
 
 /// The most reviews at one time.
@@ -41,11 +49,11 @@ const MAX_TOKEN_BYTES: usize = 16 << 10;
 /// What the cluster says about a token in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The caller may send user events to the namespace.
+    /// The caller may do it in the namespace.
     Allowed,
     /// The token is not good, or is not meant for this Herald.
     Unauthenticated,
-    /// The token is good, and RBAC does not let its owner send.
+    /// The token is good, and RBAC does not let its owner do it.
     Forbidden {
         /// Who it is, as the API server names it.
         user: String,
@@ -54,10 +62,10 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// Asks whether the owner of a token may send events to a namespace.
+/// Asks whether the owner of a token may do something in a namespace.
 pub trait Review: Send + Sync + 'static {
     /// Asks once; [`Verdict::Unavailable`] where there is no answer.
-    fn review(&self, token: &str, namespace: &str) -> impl Future<Output = Verdict> + Send;
+    fn review(&self, token: &str, namespace: &str, action: Action) -> impl Future<Output = Verdict> + Send;
 }
 
 /// How long verdicts are good for.
@@ -85,7 +93,7 @@ impl Default for Lifetimes {
     }
 }
 
-/// Decides who may send, and remembers it for a while.
+/// Decides who may do what, and remembers it for a while.
 #[derive(Debug)]
 pub struct Authenticator<R> {
     review: R,
@@ -112,12 +120,28 @@ impl<R: Review> Authenticator<R> {
         }
     }
 
-    /// Whether the owner of `token` may send events to `namespace`.
-    pub async fn authorize(&self, token: &str, namespace: &str) -> Verdict {
+    /// Lets in whoever sends these headers, if they may do `action` in `namespace`.
+    ///
+    /// # Errors
+    /// They may not, or it cannot be told.
+    pub async fn admit(&self, headers: &HeaderMap, namespace: &str, action: Action) -> Result<(), Denied> {
+        let token = bearer(headers).ok_or(Denied::NoToken)?;
+        match self.authorize(token, namespace, action).await {
+            Verdict::Allowed => Ok(()),
+            Verdict::Unauthenticated => Err(Denied::BadToken),
+            Verdict::Forbidden { user } => {
+                Err(Denied::Forbidden { user, action, namespace: namespace.to_owned() })
+            }
+            Verdict::Unavailable => Err(Denied::Unavailable),
+        }
+    }
+
+    /// Whether the owner of `token` may do `action` in `namespace`.
+    pub async fn authorize(&self, token: &str, namespace: &str, action: Action) -> Verdict {
         if token.len() > MAX_TOKEN_BYTES {
             return Verdict::Unauthenticated;
         }
-        let key = self.hash(token, namespace);
+        let key = self.hash(token, namespace, action);
         if let Some(verdict) = self.cached(&key) {
             self.metrics.authentication(Authentication::Hit);
             return verdict;
@@ -133,7 +157,7 @@ impl<R: Review> Authenticator<R> {
             if let Some(verdict) = self.cached(&key) {
                 return verdict;
             }
-            let verdict = timeout_at(deadline, self.review.review(token, namespace))
+            let verdict = timeout_at(deadline, self.review.review(token, namespace, action))
                 .await
                 .unwrap_or(Verdict::Unavailable);
             self.remember(key, token, &verdict);
@@ -167,14 +191,26 @@ impl<R: Review> Authenticator<R> {
         act(&mut self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn hash(&self, token: &str, namespace: &str) -> [u8; 32] {
+    fn hash(&self, token: &str, namespace: &str, action: Action) -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update(self.key);
-        hasher.update((namespace.len() as u64).to_be_bytes());
-        hasher.update(namespace);
+        let Action { verb, resource, subresource } = action;
+        for part in [namespace, verb, resource, subresource.unwrap_or_default()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
         hasher.update(token);
         hasher.finalize().into()
     }
+}
+
+/// The token of a header `Authorization: Bearer …`; only where there is one such header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).into_iter();
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Scripted {
 }
 
 impl Review for Scripted {
-    async fn review(&self, _: &str, _: &str) -> Verdict {
+    async fn review(&self, _: &str, _: &str, _: Action) -> Verdict {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.unwrap().forget();
         self.verdict.lock().unwrap().clone()
@@ -60,13 +60,13 @@ async fn each_verdict_is_asked_for_again_when_its_time_is_over() {
         let review = Scripted::new(verdict.clone());
         let authenticator = authenticator(&review);
         let lifetime = Duration::from_secs(seconds);
-        assert_eq!(authenticator.authorize("t", "ns").await, verdict);
+        assert_eq!(authenticator.authorize("t", "ns", Action::SEND_EVENTS).await, verdict);
         tokio::time::advance(lifetime.saturating_sub(Duration::from_millis(1))).await;
-        assert_eq!(authenticator.authorize("t", "ns").await, verdict);
+        assert_eq!(authenticator.authorize("t", "ns", Action::SEND_EVENTS).await, verdict);
         assert_eq!(review.asked(), 1, "{verdict:?}");
         review.now_says(forbidden());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(authenticator.authorize("t", "ns").await, forbidden());
+        assert_eq!(authenticator.authorize("t", "ns", Action::SEND_EVENTS).await, forbidden());
         assert_eq!(review.asked(), 2, "{verdict:?}");
     }
 }
@@ -76,7 +76,7 @@ async fn a_verdict_is_for_one_token_in_one_namespace() {
     let review = Scripted::new(Verdict::Allowed);
     let authenticator = authenticator(&review);
     for (token, namespace) in [("t", "ns"), ("t", "ns2"), ("t2", "ns"), ("2t", "ns"), ("s2", "n")] {
-        authenticator.authorize(token, namespace).await;
+        authenticator.authorize(token, namespace, Action::SEND_EVENTS).await;
     }
     assert_eq!(review.asked(), 5);
 }
@@ -88,12 +88,12 @@ async fn a_permission_ends_with_the_token() {
     // The clock stands at second 1,000.
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"exp":1010}"#);
     let token = format!("e30.{claims}.c2ln");
-    authenticator.authorize(&token, "ns").await;
+    authenticator.authorize(&token, "ns", Action::SEND_EVENTS).await;
     tokio::time::advance(Duration::from_secs(9)).await;
-    authenticator.authorize(&token, "ns").await;
+    authenticator.authorize(&token, "ns", Action::SEND_EVENTS).await;
     assert_eq!(review.asked(), 1);
     tokio::time::advance(Duration::from_secs(1)).await;
-    authenticator.authorize(&token, "ns").await;
+    authenticator.authorize(&token, "ns", Action::SEND_EVENTS).await;
     assert_eq!(review.asked(), 2);
 }
 
@@ -104,7 +104,7 @@ async fn of_those_who_miss_together_one_asks() {
     let callers: Vec<_> = (0..100)
         .map(|_| {
             let authenticator = Arc::clone(&authenticator);
-            tokio::spawn(async move { authenticator.authorize("t", "ns").await })
+            tokio::spawn(async move { authenticator.authorize("t", "ns", Action::SEND_EVENTS).await })
         })
         .collect();
     tokio::task::yield_now().await;
@@ -121,7 +121,7 @@ async fn when_the_one_who_asks_goes_away_the_next_one_asks() {
     let authenticator = authenticator(&review);
     let ask = || {
         let authenticator = Arc::clone(&authenticator);
-        tokio::spawn(async move { authenticator.authorize("t", "ns").await })
+        tokio::spawn(async move { authenticator.authorize("t", "ns", Action::SEND_EVENTS).await })
     };
     let first = ask();
     tokio::task::yield_now().await;
@@ -139,13 +139,86 @@ async fn an_api_server_that_hangs_lets_nobody_in() {
     let review = Scripted { permits: Arc::new(Semaphore::new(0)), ..Scripted::new(Verdict::Allowed) };
     let authenticator = authenticator(&review);
     let started = Instant::now();
-    assert_eq!(authenticator.authorize("t", "ns").await, Verdict::Unavailable);
+    assert_eq!(authenticator.authorize("t", "ns", Action::SEND_EVENTS).await, Verdict::Unavailable);
     assert_eq!(started.elapsed().as_secs(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_beyond_all_bounds_is_not_looked_at() {
     let review = Scripted::new(Verdict::Allowed);
-    let verdict = authenticator(&review).authorize(&"x".repeat(MAX_TOKEN_BYTES + 1), "ns").await;
+    let verdict =
+        authenticator(&review).authorize(&"x".repeat(MAX_TOKEN_BYTES + 1), "ns", Action::SEND_EVENTS).await;
     assert_eq!((verdict, review.asked()), (Verdict::Unauthenticated, 0));
+}
+
+#[test]
+fn a_token_is_read_from_one_bearer_header() {
+    let token = |values: &[&'static str]| {
+        let values = values.iter().map(|value| (AUTHORIZATION, http::HeaderValue::from_static(value)));
+        bearer(&values.collect()).map(str::to_owned)
+    };
+    assert_eq!(token(&["Bearer abc"]).as_deref(), Some("abc"));
+    assert_eq!(token(&["bearer  abc "]).as_deref(), Some("abc"));
+    for values in [&[][..], &["Bearer"], &["Bearer "], &["Basic abc"], &["abc"]] {
+        assert_eq!(token(values), None, "{values:?}");
+    }
+    let mut twice = HeaderMap::new();
+    for value in ["Bearer a", "Bearer b"] {
+        twice.append(AUTHORIZATION, http::HeaderValue::from_static(value));
+    }
+    assert_eq!(bearer(&twice), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_to_one_thing_is_none_to_another() {
+    let review = Scripted::new(Verdict::Allowed);
+    let authenticator = authenticator(&review);
+    let actions = [
+        Action::SEND_EVENTS,
+        Action::GET_EVENT,
+        Action::LIST_EVENTS,
+        Action::GET_PAYLOAD,
+        Action::LIST_DEAD_LETTERS,
+        Action::DELETE_DEAD_LETTERS,
+        Action::TEST_WEBHOOK,
+    ];
+    for (asked, action) in (1..).zip(actions) {
+        for _ in 0..2 {
+            authenticator.authorize("t", "ns", action).await;
+            assert_eq!(review.asked(), asked, "{action}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_let_in_learns_why_and_what_it_takes() {
+    let mut with_token = HeaderMap::new();
+    with_token.insert(AUTHORIZATION, http::HeaderValue::from_static("Bearer t"));
+    let denied = async |verdict: Verdict, headers: &HeaderMap| {
+        let review = Scripted::new(verdict);
+        let denied = authenticator(&review).admit(headers, "ns", Action::GET_PAYLOAD).await.unwrap_err();
+        let response = {
+            let mut response = problem::response(denied.kind(), denied.to_string(), None);
+            denied.add_headers(response.headers_mut());
+            response
+        };
+        let header =
+            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        (response.status().as_u16(), header("www-authenticate"), header("retry-after"), denied.to_string())
+    };
+    let (status, challenge, _, _) = denied(Verdict::Allowed, &HeaderMap::new()).await;
+    assert_eq!((status, challenge.as_deref()), (401, Some("Bearer realm=\"herald\"")));
+    let (status, challenge, _, _) = denied(Verdict::Unauthenticated, &with_token).await;
+    assert_eq!(
+        (status, challenge.as_deref()),
+        (401, Some("Bearer realm=\"herald\", error=\"invalid_token\""))
+    );
+    let (status, _, _, message) = denied(forbidden(), &with_token).await;
+    assert_eq!(status, 403);
+    assert!(
+        message.starts_with("\"u\" may not get userevents.herald.dev/payload in the namespace \"ns\""),
+        "{message}"
+    );
+    let (status, _, retry, _) = denied(Verdict::Unavailable, &with_token).await;
+    assert_eq!((status, retry.as_deref()), (503, Some("1")));
 }
