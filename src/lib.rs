@@ -11,9 +11,9 @@
 //! Webhooks ─ watch ─> controller ─ challenge ─> outbound ─> endpoint;  verdict ─> status
 //! ```
 //!
-//! Arrows between modules point one way: `cli` → {`controller`, `ingest`,
-//! `dispatch`, `certificates`} → {`access`, `subscriptions`, `journal`,
-//! `outbound`} → {`api`, `model`}.
+//! Arrows between modules point one way: `cli` → {`controller`, `manage`,
+//! `certificates`} → {`ingest`, `dispatch`} → {`access`, `subscriptions`,
+//! `journal`, `outbound`} → {`api`, `model`}.
 
 pub mod access;
 pub mod api;
@@ -23,6 +23,7 @@ pub mod controller;
 pub mod dispatch;
 pub mod ingest;
 pub mod journal;
+pub mod manage;
 pub mod model;
 pub mod outbound;
 pub mod subscriptions;

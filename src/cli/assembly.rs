@@ -26,11 +26,12 @@ use crate::certificates::{self, Keeper};
 use crate::controller::{self, ControllerConfig, Duty, Election, Places, Pulse};
 use crate::journal::Journal as _;
 use crate::journal::embedded::Embedded;
+use crate::manage::Management;
 use crate::model::Clock;
 use crate::outbound::Outbound;
 use crate::subscriptions::{Freshness, Materials, Subscriptions};
 use crate::telemetry::{Check, Health, init_logs, serve};
-use crate::{access, dispatch, ingest};
+use crate::{access, dispatch, ingest, manage};
 
 /// After this long without a turn of its loop, only a restart can help a controller.
 const STUCK: Duration = Duration::from_mins(1);
@@ -180,9 +181,20 @@ impl Assembly {
         let lifetimes = access::Lifetimes { allowed: ingestion.auth_cache, ..access::Lifetimes::default() };
         let of_access = access::Metrics::default();
         of_access.register(&mut self.registry);
-        let authenticator = access::Authenticator::new(review, lifetimes, clock.clone(), of_access);
+        let authenticator = Arc::new(access::Authenticator::new(review, lifetimes, clock.clone(), of_access));
+        let of_management = manage::Metrics::default();
+        of_management.register(&mut self.registry);
+        let management = Management::new(manage::Surroundings {
+            authenticator: authenticator.clone(),
+            journal: journal.clone(),
+            subscriptions: subscriptions.clone(),
+            errands,
+            clock: clock.clone(),
+            metrics: of_management,
+        });
         let service =
-            ingest::Service::new(authenticator, subscriptions, journal, metrics, ingestion.limits(), clock);
+            ingest::Service::new(authenticator, subscriptions, journal, metrics, ingestion.limits(), clock)
+                .with_others(Arc::new(management));
         let serving = ingest::run(listener, ingestion.tls(), Arc::new(service), self.shutdown.clone());
         self.parts.spawn(async move { ("ingest", serving.await.map_err(anyhow::Error::from)) });
         Ok(())

@@ -1,13 +1,18 @@
 //! The command line: one file a subcommand.
 
 mod assembly;
+mod connection;
 mod controller;
 mod crds;
+mod deadletters;
 mod dispatcher;
+mod events;
 mod flags;
 mod run;
 mod send;
 mod serving_certificate;
+mod table;
+mod test;
 mod validate;
 
 use std::io::{self, Write as _};
@@ -30,6 +35,10 @@ enum Command {
     Dispatcher(Box<dispatcher::Dispatcher>),
     Crds(crds::Crds),
     Send(Box<send::Send>),
+    Events(events::Events),
+    #[command(name = "deadletters")]
+    DeadLetters(deadletters::DeadLetters),
+    Test(Box<test::Test>),
     Validate(validate::Validate),
 }
 
@@ -43,6 +52,9 @@ impl Herald {
             Command::Dispatcher(command) => (block_on(command.run()), 1),
             Command::Crds(command) => (command.run().map(|()| ExitCode::SUCCESS), 1),
             Command::Send(command) => (block_on(command.run()), 2),
+            Command::Events(command) => (block_on(command.run()), 2),
+            Command::DeadLetters(command) => (block_on(command.run()), 2),
+            Command::Test(command) => (block_on(command.run()), 2),
             Command::Validate(command) => (command.run(), 2),
         };
         outcome.unwrap_or_else(|error| {

@@ -95,6 +95,14 @@ impl EventType {
         Self::ALL.map(|t| format!("{:?}", name(t))).join(", ")
     }
 
+    /// The type of this name, as `spec.events` has it or as it is on the wire.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_any_name(name: &str) -> Result<Self, UnknownEventType> {
+        Self::from_display_name(name).map_or_else(|| name.parse(), Ok)
+    }
+
     /// The type that `spec.events` calls `name`.
     pub fn from_display_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.display_name() == name)
@@ -183,6 +191,9 @@ mod tests {
         for event_type in EventType::ALL {
             assert_eq!(event_type.wire_name().parse(), Ok(event_type));
             assert_eq!(EventType::from_display_name(event_type.display_name()), Some(event_type));
+            for name in [event_type.wire_name(), event_type.display_name()] {
+                assert_eq!(EventType::of_any_name(name), Ok(event_type));
+            }
         }
     }
 

@@ -160,6 +160,18 @@ impl Subscriptions {
         self.0.gone.subscribe()
     }
 
+    /// The webhook of this name, if it is in view.
+    pub fn named(&self, name: &ObjectName) -> Option<WebhookUid> {
+        self.entries().names.get(name).copied()
+    }
+
+    /// Every webhook of a namespace that is in view.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<(ObjectName, WebhookUid)> {
+        let entries = self.entries();
+        let here = entries.names.iter().filter(|(name, _)| name.namespace == namespace);
+        here.map(|(name, uid)| (name.clone(), *uid)).collect()
+    }
+
     /// Every webhook that is in view.
     pub fn all(&self) -> Vec<WebhookUid> {
         self.entries().names.values().copied().collect()

@@ -20,7 +20,7 @@ use crate::support::webhook::WebhookExt as _;
 use crate::support::{Endpoint, Namespace, Received, webhook};
 
 /// The `id` of the event: the tests put it into the data, which both payloads carry.
-fn id_of(received: &Received) -> String {
+pub fn id_of(received: &Received) -> String {
     received.json().pointer("/data/id").and_then(Value::as_str).expect("data.id").to_owned()
 }
 
@@ -30,11 +30,11 @@ fn ids_of(received: &[Received]) -> Vec<String> {
 
 /// Applies a Webhook for every event and its Secret, and waits until Herald
 /// has proved it and delivers.
-async fn delivering(namespace: &Namespace, name: &str, endpoint: &Endpoint) -> Webhook {
+pub async fn delivering(namespace: &Namespace, name: &str, endpoint: &Endpoint) -> Webhook {
     delivering_with(namespace, name, endpoint, |webhook| webhook).await
 }
 
-async fn delivering_with(
+pub async fn delivering_with(
     namespace: &Namespace,
     name: &str,
     endpoint: &Endpoint,
@@ -46,6 +46,6 @@ async fn delivering_with(
 }
 
 /// With these settings under `spec.delivery`.
-fn deliver_by(webhook: Webhook, settings: Value) -> Webhook {
+pub fn deliver_by(webhook: Webhook, settings: Value) -> Webhook {
     webhook.with(|spec| spec.delivery = serde_json::from_value(settings).unwrap())
 }

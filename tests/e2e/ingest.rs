@@ -213,7 +213,7 @@ async fn a_right_that_is_given_or_taken_counts_within_the_time_of_the_cache() {
     assert_eq!(ingestion.send(here, &token).await.status(), 403);
     namespace.allow_sending(here, "producer").await;
     ingestion.await_status(here, &token, StatusCode::ACCEPTED).await;
-    namespace.delete::<RoleBinding>("send-producer").await;
+    namespace.delete::<RoleBinding>("herald-producer").await;
     ingestion.await_status(here, &token, StatusCode::FORBIDDEN).await;
 
     namespace.allow_sending(here, "producer").await;

@@ -7,6 +7,7 @@ mod delivery;
 mod gitops;
 mod ingest;
 mod journey;
+mod manage;
 mod manifests;
 mod rbac;
 mod resource;

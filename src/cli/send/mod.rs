@@ -4,12 +4,11 @@
 //! flags ─────────────┐
 //! file, - ─> Input ──┴─> batches ─> Sender ── 503, 429: again ─> answer
 //!                                      ^
-//!                        Token ── a file, or a TokenRequest
+//!                   Connection ── a token from a file, or a TokenRequest
 //! ```
 
 mod input;
 mod sender;
-mod token;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -21,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::input::{Batch, EventFlags};
 use self::sender::{Outcome, Sender};
-use self::token::{ServiceAccount, TokenSource};
+use super::connection::ConnectionFlags;
 use crate::ingest::Accepted;
 
 /// Send user events to Herald: one made of flags, or a file of them.
@@ -31,26 +30,9 @@ use crate::ingest::Accepted;
 /// token cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["event_type", "filename"])))]
-#[command(group(clap::ArgGroup::new("who").required(true).args(["token_file", "service_account"])))]
 pub struct Send {
-    /// Where ingestion listens, such as <https://herald.herald-system.svc>.
-    #[arg(long, env = "HERALD_URL")]
-    url: String,
-    /// The namespace whose Webhooks the events are for.
-    #[arg(short, long)]
-    namespace: String,
-    /// The certificates (PEM) to trust, instead of the system's.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// A file with the bearer token to send.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Ask the cluster of the kubeconfig for a token of this `ServiceAccount`.
-    #[arg(long, value_name = "NAMESPACE/NAME", requires = "audience")]
-    service_account: Option<ServiceAccount>,
-    /// The audience of that token: the one that Herald was started with.
-    #[arg(long, env = "HERALD_AUDIENCE")]
-    audience: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionFlags,
     /// Events in JSON: one, an array, or one after the other (NDJSON); - for standard input.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["event_type", "subject", "source", "id", "data"])]
     filename: Option<PathBuf>,
@@ -74,14 +56,8 @@ impl Send {
             Some(name) => input::batches(&input::read(name)?, self.batch.into())?,
             None => vec![self.event.batch()?],
         };
-        let token = match (self.token_file, self.service_account, self.audience) {
-            (Some(path), _, _) => TokenSource::File(path),
-            (None, Some(account), Some(audience)) => TokenSource::Requested { account, audience },
-            // The command line's own rules leave nothing else.
-            (None, _, _) => anyhow::bail!("name a --token-file, or a --service-account and an --audience"),
-        };
-        let limit = Duration::from_secs(self.retry);
-        let sender = Sender::new(&self.url, &self.namespace, self.ca_file.as_deref(), token, limit).await?;
+        let connection = self.connection.open(sender::TIMEOUT).await?;
+        let sender = Sender::new(connection, Duration::from_secs(self.retry));
         let (sent, refused) = send_all(sender, &batches).await?;
         // For a single event that was refused, zeros would be no answer.
         if refused.is_none() || batches.len() > 1 {

@@ -1,26 +1,18 @@
 //! Posts batches, and posts again what could not be stored.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore, crypto, version};
-use serde::Deserialize;
+use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
+use reqwest::Response;
 use tokio::time::{Instant, sleep};
 
 use super::input::Batch;
-use super::token::TokenSource;
+use crate::cli::connection::{Connection, Problem, retry_after};
 use crate::ingest::Accepted;
 
 /// For one request; the server has limits of its own below that.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Before the next try where the server does not say.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,12 +25,9 @@ pub(super) enum Outcome {
     Refused(String),
 }
 
-/// A connection to ingestion, with a token.
+/// A connection, and how long to go on.
 pub(super) struct Sender {
-    client: Client,
-    url: Url,
-    source: TokenSource,
-    token: String,
+    connection: Connection,
     limit: Duration,
 }
 
@@ -54,33 +43,10 @@ enum Answer {
     },
 }
 
-/// RFC 9457, as far as it is shown.
-#[derive(Default, Deserialize)]
-struct Problem {
-    title: Option<String>,
-    detail: Option<String>,
-    index: Option<usize>,
-}
-
 impl Sender {
-    /// Gets a first token. A batch is tried again for at most `limit`.
-    pub(super) async fn new(
-        url: &str,
-        namespace: &str,
-        ca_file: Option<&Path>,
-        source: TokenSource,
-        limit: Duration,
-    ) -> anyhow::Result<Self> {
-        let url = endpoint(url, namespace)?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(trust(ca_file)?)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("herald-send/", env!("CARGO_PKG_VERSION")))
-            .timeout(TIMEOUT)
-            .build()?;
-        let token = source.token().await?;
-        Ok(Self { client, url, source, token, limit })
+    /// A batch is tried again for at most `limit`.
+    pub(super) const fn new(connection: Connection, limit: Duration) -> Self {
+        Self { connection, limit }
     }
 
     /// Sends a batch until it is stored, or refused, or the time is up. A
@@ -91,11 +57,9 @@ impl Sender {
             let (after, message) = match self.post(batch).await {
                 Answer::Final(outcome) => return Ok(outcome),
                 Answer::BadToken(message) => {
-                    let token = self.source.token().await?;
-                    if token == self.token {
+                    if !self.connection.renew().await? {
                         return Ok(Outcome::Refused(message));
                     }
-                    self.token = token;
                     (Duration::ZERO, message)
                 }
                 Answer::Later { after, message } => (after, message),
@@ -109,9 +73,8 @@ impl Sender {
 
     async fn post(&self, batch: &Batch) -> Answer {
         let request = self
-            .client
-            .post(self.url.clone())
-            .bearer_auth(&self.token)
+            .connection
+            .request(Method::POST, &["events"])
             .header(CONTENT_TYPE, batch.content_type)
             .body(batch.body.clone());
         match request.send().await {
@@ -126,7 +89,7 @@ impl Sender {
 
 async fn judge(response: Response, batch: &Batch) -> Answer {
     let status = response.status();
-    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let after = retry_after(&response);
     let body = match response.bytes().await {
         Ok(body) => body,
         Err(error) => {
@@ -139,7 +102,7 @@ async fn judge(response: Response, batch: &Batch) -> Answer {
             Err(_) => Outcome::Refused("the server's answer is not Herald's".to_owned()),
         });
     }
-    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    let problem = Problem::read(&body);
     let place = match problem.index {
         Some(index) => format!("event {} of the input: ", batch.first + index),
         None if batch.events > 1 => {
@@ -147,10 +110,7 @@ async fn judge(response: Response, batch: &Batch) -> Answer {
         }
         None => String::new(),
     };
-    let message = match (problem.title, problem.detail) {
-        (Some(title), Some(detail)) => format!("{place}{} {title}: {detail}", status.as_u16()),
-        _ => format!("{place}{status}"),
-    };
+    let message = format!("{place}{}", problem.message(status));
     match status {
         StatusCode::UNAUTHORIZED => Answer::BadToken(message),
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
@@ -158,41 +118,6 @@ async fn judge(response: Response, batch: &Batch) -> Answer {
         }
         _ => Answer::Final(Outcome::Refused(message)),
     }
-}
-
-/// The URL of the events of a namespace.
-fn endpoint(url: &str, namespace: &str) -> anyhow::Result<Url> {
-    let text = format!("{}/v1/namespaces/{namespace}/events", url.trim_end_matches('/'));
-    let url = Url::parse(&text).with_context(|| format!("--url {url:?} is not a URL"))?;
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
-    ensure!(
-        url.scheme() == "https" || url.scheme() == "http" && local,
-        "--url must begin with https://, since a token is sent; http:// is only for this machine"
-    );
-    Ok(url)
-}
-
-fn trust(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let shown = path.display();
-            let pem = fs::read(path).with_context(|| format!("cannot read --ca-file {shown}"))?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.with_context(|| format!("--ca-file {shown} is not PEM"))?;
-                roots.add(certificate).with_context(|| format!("--ca-file {shown} has a bad certificate"))?;
-            }
-            ensure!(!roots.is_empty(), "--ca-file {shown} has no certificate in it");
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    Ok(ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -10,11 +10,14 @@ use crate::support::chart::{api_of, apply, items, render, text};
 
 const VERBS: [&str; 9] =
     ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "escalate"];
-const RESOURCES: [(&str, &str); 7] = [
+const RESOURCES: [(&str, &str); 10] = [
     ("herald.dev", "webhooks"),
     ("herald.dev", "webhooks/status"),
     ("herald.dev", "hostpolicies"),
     ("herald.dev", "userevents"),
+    ("herald.dev", "userevents/payload"),
+    ("herald.dev", "deadletters"),
+    ("herald.dev", "webhooks/test"),
     ("", "secrets"),
     ("", "configmaps"),
     ("", "events"),
@@ -54,7 +57,18 @@ async fn each_role_allows_what_it_is_for_and_nothing_else() {
     }
     let writes = ["create", "update", "patch", "delete", "deletecollection"];
     expected.extend(writes.map(|verb| format!("herald-edit: {verb} webhooks")));
-    expected.push("herald-producer: create userevents".to_owned());
+    expected.extend(
+        [
+            "herald-producer: create userevents",
+            "herald-operator: get userevents",
+            "herald-operator: list userevents",
+            "herald-operator: list deadletters",
+            "herald-operator: delete deadletters",
+            "herald-operator: create webhooks/test",
+            "herald-payload-reader: get userevents/payload",
+        ]
+        .map(str::to_owned),
+    );
 
     let mut found = Vec::new();
     for mut role in roles(&[]).await {

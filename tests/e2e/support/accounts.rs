@@ -1,4 +1,4 @@
-//! Accounts that send events, and their tokens.
+//! Accounts that talk to Herald, and their tokens.
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -17,10 +17,16 @@ impl Namespace {
 
     /// Lets a ServiceAccount, of whichever namespace, send user events to this one.
     pub async fn allow_sending(&self, account_namespace: &str, account: &str) {
-        let name = format!("send-{account}");
+        self.allow(account_namespace, account, &[("create", "userevents")]).await;
+    }
+
+    /// Lets a ServiceAccount, of whichever namespace, do these things with Herald's own resources here, and no other.
+    pub async fn allow(&self, account_namespace: &str, account: &str, rights: &[(&str, &str)]) {
+        let name = format!("herald-{account}");
+        let to_rule = |(verb, resource): &(&str, &str)| json!({"apiGroups": ["herald.dev"], "resources": [resource], "verbs": [verb]});
         let role = json!({
             "metadata": {"name": name},
-            "rules": [{"apiGroups": ["herald.dev"], "resources": ["userevents"], "verbs": ["create"]}],
+            "rules": rights.iter().map(to_rule).collect::<Vec<_>>(),
         });
         let binding = json!({
             "metadata": {"name": name},

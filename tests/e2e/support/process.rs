@@ -8,6 +8,7 @@
 //! If the test fails, what Herald logged is shown.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,12 @@ impl HeraldProcess {
     pub fn events_url(&self, namespace: &str) -> String {
         let ingestion = self.process.as_ref().expect("it runs").ingestion;
         format!("https://{ingestion}/v1/namespaces/{namespace}/events")
+    }
+
+    /// Where it listens, and what to trust there: for commands.
+    pub fn url_and_ca_file(&self) -> (String, PathBuf) {
+        let ingestion = self.process.as_ref().expect("it runs").ingestion;
+        (format!("https://{ingestion}"), self.directory.path().join("ca.crt"))
     }
 
     /// A client that trusts its certificate.

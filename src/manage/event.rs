@@ -1,0 +1,277 @@
+//! What became of one event.
+//!
+//! ```text
+//! id or webhook-id ─> kept events ─┐
+//!                     attempts ────┼─> for each webhook: pending? dead? delivered?
+//!                     queues, dead ┘
+//! ```
+//!
+//! Nothing is indexed by an event's id, so all of it is looked through. Queues
+//! are looked through last, and only those that may have the event.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::answers::{Delivery, EventDetail, EventHead, State as DeliveryState, Try};
+use super::listing::Of;
+use super::problem::Problem;
+use super::server::{Api, Shared};
+use crate::access::{Action, Review};
+use crate::journal::Inspect;
+use crate::journal::inspect::{Attempt, AttemptFilter, AttemptKind, EventName, Kept, KeptFilter};
+use crate::model::{Event, Timestamp, WebhookUid};
+use crate::subscriptions::View;
+
+/// Read at a time.
+const PIECE: usize = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// Only of this source, if several use the same id.
+    source: Option<String>,
+    /// Whether to answer what the event says.
+    #[serde(default)]
+    payload: bool,
+}
+
+pub(super) async fn get<J: Inspect, R: Review>(
+    State(api): Shared<J, R>,
+    Path((namespace, id)): Path<(String, String)>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<EventDetail>>, Problem> {
+    let _place = api.admit(&headers, &namespace, Action::GET_EVENT).await?;
+    let Query(asked) = asked.map_err(|error| Problem::Malformed(error.body_text()))?;
+    if asked.payload {
+        api.may(&headers, &namespace, Action::GET_PAYLOAD).await?;
+    }
+    let mut found = api.find(&namespace, &id).await?;
+    found.retain(|name, _| asked.source.as_ref().is_none_or(|source| *source == name.0));
+    if found.is_empty() {
+        return Err(Problem::NotFound(format!(
+            "no event {id:?} is known in the namespace {namespace:?}: it was not accepted there, or it has ended longer \
+             ago than events and attempts are kept (--max-kept-age, --max-attempt-age)"
+        )));
+    }
+    let details = found.into_values().map(|found| found.detail(&api, asked.payload));
+    Ok(Json(details.collect()))
+}
+
+/// An event, by its source and its id.
+type Key = (String, String);
+
+/// What was found of one event.
+struct Found {
+    name: EventName,
+    accepted_at: Option<Timestamp>,
+    data: Option<Bytes>,
+    deliveries: BTreeMap<WebhookUid, Of1>,
+}
+
+/// What was found of one delivery.
+#[derive(Default)]
+struct Of1 {
+    /// Newest first.
+    attempts: Vec<Attempt>,
+    /// It is in the queue, or among the dead.
+    stands: Option<Delivery>,
+}
+
+impl Found {
+    fn new(name: EventName) -> Self {
+        Self { name, accepted_at: None, data: None, deliveries: BTreeMap::new() }
+    }
+
+    fn detail<J: Inspect, R: Review>(self, api: &Api<J, R>, payload: bool) -> EventDetail {
+        let Self { name, accepted_at, data, deliveries } = self;
+        let data = data.filter(|_| payload).and_then(|data| serde_json::from_slice(&data).ok());
+        let deliveries =
+            deliveries.into_iter().map(|(uid, found)| found.delivery(&name, &api.of(uid), accepted_at));
+        EventDetail {
+            event: EventHead::from(&name),
+            accepted_at: accepted_at.map(|at| at.to_string()),
+            deliveries: deliveries.collect(),
+            data,
+        }
+    }
+}
+
+impl Of1 {
+    fn delivery(self, name: &EventName, of: &Of, accepted_at: Option<Timestamp>) -> Delivery {
+        let Self { attempts, stands } = self;
+        let good =
+            attempts.iter().find(|attempt| attempt.failure.is_none() && attempt.kind != AttemptKind::Test);
+        let mut delivery = match (stands, good) {
+            // A replay may have delivered what is still among the dead.
+            (Some(stands), None) => stands,
+            (Some(stands), Some(_)) if stands.state == DeliveryState::Pending => stands,
+            (_, Some(good)) => of.delivered(good),
+            (None, None) => of.unknown(name),
+        };
+        if delivery.accepted_at.is_none() {
+            delivery.accepted_at = accepted_at.map(|at| at.to_string());
+        }
+        if delivery.failure.is_none() && delivery.state != DeliveryState::Delivered {
+            let last = attempts.iter().find_map(|attempt| attempt.failure.clone());
+            delivery.failure = last.map(Into::into);
+        }
+        delivery.tries = attempts.iter().rev().map(Try::from).collect();
+        delivery
+    }
+}
+
+impl<J: Inspect, R: Review> Api<J, R> {
+    fn of(&self, uid: WebhookUid) -> Of {
+        let name = match self.around().subscriptions.view(uid) {
+            View::Known(known) => Some(known.object.name.clone()),
+            View::Unreadable(unreadable) => Some(unreadable.object.name.clone()),
+            View::Unknown | View::Gone => None,
+        };
+        Of { uid, name, since: Timestamp::from_millis(0), clocks: self.clocks() }
+    }
+
+    /// Everything that is known of the events of this id, or of the delivery of this `webhook-id`.
+    async fn find(&self, namespace: &str, id: &str) -> Result<BTreeMap<Key, Found>, Problem> {
+        let mut found = BTreeMap::new();
+        self.find_kept(namespace, id, &mut found).await?;
+        self.find_attempts(namespace, id, &mut found).await?;
+        // An event that is not kept any more, or was lost by a crash, may be in any queue.
+        let mut webhooks: Vec<_> =
+            self.around().subscriptions.in_namespace(namespace).into_iter().map(|(_, uid)| uid).collect();
+        for event in found.values() {
+            webhooks.extend(
+                event.deliveries.keys().filter(|uid| !webhooks.contains(uid)).copied().collect::<Vec<_>>(),
+            );
+        }
+        for uid in webhooks {
+            let known = found.values().any(|event: &Found| event.accepted_at.is_some());
+            let concerns = found.values().any(|event: &Found| event.deliveries.contains_key(&uid));
+            // Where the acceptance is known, so is to whom it went.
+            if !known || concerns {
+                self.find_queued(uid, id, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn find_kept(
+        &self,
+        namespace: &str,
+        id: &str,
+        found: &mut BTreeMap<Key, Found>,
+    ) -> Result<(), Problem> {
+        let mut cursor = None;
+        loop {
+            let of = KeptFilter {
+                namespace: namespace.to_owned(),
+                webhook: None,
+                id: Some(id.to_owned()),
+                since: Timestamp::from_millis(0),
+            };
+            let page = self.around().journal.kept(of, cursor, PIECE).await?;
+            for Kept { at, event, webhooks } in page.items {
+                let entry = entry(found, EventName::from(&*event));
+                entry.accepted_at = Some(at);
+                entry.data = Some(event.data.clone());
+                for webhook in webhooks {
+                    if event.id == id || entry.name.message_id(webhook) == id {
+                        entry.deliveries.entry(webhook).or_default();
+                    }
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn find_attempts(
+        &self,
+        namespace: &str,
+        id: &str,
+        found: &mut BTreeMap<Key, Found>,
+    ) -> Result<(), Problem> {
+        let mut cursor = None;
+        loop {
+            let of = AttemptFilter {
+                namespace: namespace.to_owned(),
+                webhook: None,
+                id: Some(id.to_owned()),
+                since: Timestamp::from_millis(0),
+            };
+            let page = self.around().journal.attempts(of, cursor, PIECE).await?;
+            for attempt in page.items {
+                let entry = entry(found, attempt.event.clone());
+                entry.deliveries.entry(attempt.webhook).or_default().attempts.push(attempt);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks through a webhook's queue and its dead letters.
+    async fn find_queued(
+        &self,
+        uid: WebhookUid,
+        id: &str,
+        found: &mut BTreeMap<Key, Found>,
+    ) -> Result<(), Problem> {
+        let of = self.of(uid);
+        let held = self.held(uid);
+        let journal = &self.around().journal;
+        let mut cursor = None;
+        loop {
+            let page = journal.pending(uid, cursor, PIECE).await?;
+            for pending in page.items.iter().filter(|pending| is_called(&pending.event, uid, id)) {
+                let stands = of.pending(pending, held.as_deref());
+                note(found, &pending.event, of.clocks.day(pending.accepted_at), uid, stands);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        loop {
+            let page = journal.dead_letters(uid, cursor, PIECE).await?;
+            for letter in page.items.iter().filter(|letter| is_called(&letter.event, uid, id)) {
+                note(found, &letter.event, of.clocks.day(letter.accepted_at), uid, of.dead(letter));
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn entry(found: &mut BTreeMap<Key, Found>, name: EventName) -> &mut Found {
+    found.entry((name.source.clone(), name.id.clone())).or_insert_with(|| Found::new(name))
+}
+
+fn note(
+    found: &mut BTreeMap<Key, Found>,
+    event: &Event,
+    accepted_at: Timestamp,
+    uid: WebhookUid,
+    stands: Delivery,
+) {
+    let entry = entry(found, EventName::from(event));
+    entry.accepted_at.get_or_insert(accepted_at);
+    entry.data.get_or_insert_with(|| event.data.clone());
+    entry.deliveries.entry(uid).or_default().stands = Some(stands);
+}
+
+fn is_called(event: &Event, uid: WebhookUid, id: &str) -> bool {
+    event.id == id
+        || (id.starts_with(crate::model::MESSAGE_ID_PREFIX) && EventName::from(event).message_id(uid) == id)
+}

@@ -1,0 +1,88 @@
+//! Tries a webhook with an event that nobody sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::timeout;
+
+use super::answers::{EventHead, TestAnswer, TestRequest};
+use super::problem::Problem;
+use super::server::Shared;
+use crate::access::{Action, Review};
+use crate::dispatch::{Answered, Purpose};
+use crate::journal::Inspect;
+use crate::journal::inspect::EventName;
+use crate::model::{Event, EventType};
+
+/// How long a test waits for its turn, beyond the webhook's own timeout.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// No more of the answer's body is told.
+const MOST_BODY: usize = 4096;
+
+pub(super) async fn run<J: Inspect, R: Review>(
+    State(api): Shared<J, R>,
+    Path((namespace, webhook)): Path<(String, String)>,
+    headers: HeaderMap,
+    asked: Result<Json<TestRequest>, JsonRejection>,
+) -> Result<Json<TestAnswer>, Problem> {
+    let _place = api.admit(&headers, &namespace, Action::TEST_WEBHOOK).await?;
+    let Json(asked) = asked.map_err(|error| Problem::Malformed(error.body_text()))?;
+    let (uid, known) = api.webhook(&namespace, &webhook)?;
+    let around = api.around();
+    let event_type = if let Some(name) = &asked.r#type {
+        EventType::of_any_name(name).map_err(|error| Problem::Malformed(error.to_string()))?
+    } else {
+        let wants = |event_type: &EventType| {
+            known.as_ref().is_some_and(|known| known.settings.filter.wants(*event_type))
+        };
+        EventType::ALL.into_iter().find(wants).unwrap_or(EventType::UserCreated)
+    };
+    let event = Arc::new(Event {
+        namespace,
+        id: format!("test-{}", uuid::Builder::from_random_bytes(rand::random()).into_uuid()),
+        source: "/herald/test".to_owned(),
+        event_type,
+        subject: "herald-test".to_owned(),
+        time: around.clock.now(),
+        data: Bytes::from_static(b"{\"test\":true}"),
+    });
+    let answered = around
+        .errands
+        .send(uid, Arc::clone(&event), Purpose::Trial)
+        .map_err(|error| Problem::Busy(error.to_string()))?;
+    let longest = known.map_or(Duration::ZERO, |known| known.settings.policy.timeout) + PATIENCE;
+    let tried = match timeout(longest, answered).await {
+        Ok(Ok(Answered::Tried(tried))) => tried,
+        Ok(Ok(Answered::Held(reason, message))) => {
+            return Err(Problem::Held { reason: reason.as_str(), message });
+        }
+        Ok(Err(_)) => {
+            let message =
+                "the webhook changed, or Herald is stopping: nothing is known of the test; try again";
+            return Err(Problem::Unavailable(message.to_owned()));
+        }
+        Err(_) => {
+            let message = format!(
+                "the test did not get its turn within {} s: the webhook's rate or places are taken",
+                longest.as_secs()
+            );
+            return Err(Problem::Unavailable(message));
+        }
+    };
+    let name = EventName::from(&*event);
+    let body = tried.body.get(..MOST_BODY).unwrap_or(&tried.body);
+    Ok(Json(TestAnswer {
+        event: EventHead::from(&name),
+        message_id: tried.message_id,
+        delivered: tried.failure.is_none(),
+        status: tried.status,
+        failure: tried.failure.map(Into::into),
+        body: String::from_utf8_lossy(body).into_owned(),
+        durations: tried.phases.into(),
+    }))
+}

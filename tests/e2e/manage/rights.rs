@@ -1,0 +1,86 @@
+//! Who may ask what is RBAC.
+
+use crate::delivery::delivering;
+use crate::support::operator::EVERYTHING;
+use crate::support::producer::event;
+use crate::support::{Cluster, Endpoint, HeraldProcess, Operator, Producer};
+
+/// The arguments of a command, and what it takes.
+type Question = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+
+#[tokio::test]
+async fn each_question_takes_its_own_right() {
+    let namespace = Cluster::connect().await.namespace("rights").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let producer = Producer::new(&namespace).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    producer.send(&herald, &event("user.created", "e-1")).await;
+    endpoint.next_delivery().await;
+    let questions: [Question; 6] = [
+        (&["events", "get", "e-1"], &[("get", "userevents")]),
+        (&["events", "get", "e-1", "--payload"], &[("get", "userevents"), ("get", "userevents/payload")]),
+        (&["events", "list", "--webhook", "audit"], &[("list", "userevents")]),
+        (&["deadletters", "list", "--webhook", "audit"], &[("list", "deadletters")]),
+        (&["deadletters", "delete", "--webhook", "audit", "--all"], &[("delete", "deadletters")]),
+        (&["test", "audit"], &[("create", "webhooks/test")]),
+    ];
+    for (number, (question, rights)) in questions.iter().enumerate() {
+        let enough = Operator::with(&namespace, &format!("enough-{number}"), rights).await;
+        let printed = enough.run(&herald, question).await;
+        assert_eq!(printed.status, Some(0), "{question:?}: {printed:?}");
+        for missing in *rights {
+            let mut others: Vec<_> = EVERYTHING.into_iter().filter(|right| right != missing).collect();
+            others.push(("create", "userevents"));
+            let account = format!("without-{}-{}-{number}", missing.0, missing.1.replace('/', "-"));
+            let operator = Operator::with(&namespace, &account, &others).await;
+            let printed = operator.run(&herald, question).await;
+            assert_eq!((printed.status, printed.out.as_str()), (Some(1), ""), "{question:?}");
+            let (resource, subresource) = missing.1.split_once('/').unwrap_or((missing.1, ""));
+            let right = format!("may not {} {resource}.herald.dev", missing.0);
+            assert!(printed.err.contains("403 Not allowed in this namespace"), "{}", printed.err);
+            assert!(printed.err.contains(&right) && printed.err.contains(subresource), "{}", printed.err);
+        }
+    }
+    herald.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_that_cannot_be_read_is_refused_with_what_to_write_and_strangers_get_nothing() {
+    let namespace = Cluster::connect().await.namespace("questions").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let token = Operator::with(&namespace, "operator", &EVERYTHING).await.token();
+    let base = herald.url_and_ca_file().0;
+    let path = format!("{base}/v1/namespaces/{}", namespace.name());
+    let ask = async |method: http::Method, path: &str, token: Option<&str>| {
+        let mut request = herald.http().request(method, path).body("{}");
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), kind, answer.text().await.unwrap())
+    };
+    let get = http::Method::GET;
+    let table = [
+        (get.clone(), "/events?webhook=audit&limit=0", 400, "limit must be a number from 1 to 1000"),
+        (get.clone(), "/events?webhook=audit&state=lost", 400, "unknown variant `lost`"),
+        (get.clone(), "/events", 400, "missing field `webhook`"),
+        (get.clone(), "/events?webhook=a&continue=%25", 404, "there is no Webhook"),
+        (get.clone(), "/elsewhere", 404, "there is nothing at this path"),
+        (http::Method::PUT, "/events", 405, "not allowed here"),
+        (http::Method::POST, "/webhooks/audit/test", 400, "Content-Type"),
+    ];
+    for (method, question, status, part) in table {
+        let (found, kind, text) = ask(method, &format!("{path}{question}"), Some(&token)).await;
+        assert_eq!((found, kind.as_str()), (status, "application/problem+json"), "{question}: {text}");
+        assert!(text.contains(part), "{question}: {text}");
+    }
+    for stranger in [None, Some("not-a-token")] {
+        let (status, _, text) = ask(get.clone(), &format!("{path}/events/e-1"), stranger).await;
+        assert_eq!(status, 401, "{text}");
+    }
+    let (status, _, text) = ask(get, &format!("{base}/v1/namespaces/default/events/e-1"), Some(&token)).await;
+    assert_eq!(status, 403, "{text}");
+    herald.stop().await;
+}
