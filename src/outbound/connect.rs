@@ -20,6 +20,7 @@ use super::connection::Connection;
 use super::error::find;
 use super::exchange::Progress;
 use super::metrics::{Connected, Handshake};
+use super::quota::Metered;
 use super::{Cause, ExchangeError, Guard, Metrics, Resolver, Step, tls};
 
 /// After this time without a connection the next address is tried as well (RFC 8305).
@@ -86,12 +87,12 @@ impl Target {
         Ok(guard.select(&self.host, found)?)
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ExchangeError> {
+    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<Metered<TcpStream>>, ExchangeError> {
         let Some(name) = self.server_name.clone() else {
             let message = "the host is not one that a certificate can name".to_owned();
             return Err(ExchangeError::TlsFailed(message.into()));
         };
-        let stream = self.tls.connect(name, tcp).await.map_err(|error| {
+        let stream = self.tls.connect(name, Metered::new(tcp)).await.map_err(|error| {
             let message = match find::<rustls::Error>(&error) {
                 Some(cause) => tls::explain(cause),
                 None => format!("the connection broke during the TLS handshake: {error}"),

@@ -32,17 +32,19 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::{broken, broken_body};
 use super::exchange::{Answer, Progress};
+use super::quota::{Metered, Quota};
 use super::{ExchangeError, MAX_BODY, Step};
 
 /// A request as hyper takes it.
 pub(super) type Outgoing = http::Request<Full<Bytes>>;
 
-type Driver = http1::Connection<TokioIo<TlsStream<TcpStream>>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<TlsStream<Metered<TcpStream>>>, Full<Bytes>>;
 
 /// A connection with nothing on its way. Dropping it closes it.
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Driver,
+    quota: Quota,
     /// Since when it is open.
     pub(super) opened: Instant,
     _counted: Counted,
@@ -60,15 +62,19 @@ pub(super) enum Exchanged {
 }
 
 impl Connection {
-    pub(super) async fn open(tls: TlsStream<TcpStream>, open: &Gauge) -> Result<Box<Self>, hyper::Error> {
+    pub(super) async fn open(
+        tls: TlsStream<Metered<TcpStream>>,
+        open: &Gauge,
+    ) -> Result<Box<Self>, hyper::Error> {
         let counted = Counted::new(open.clone());
+        let quota = tls.get_ref().0.quota();
         let (sender, driver) = http1::Builder::new()
             .max_headers(128)
             .max_header_size(16 * 1024)
             .max_buf_size(32 * 1024)
             .handshake(TokioIo::new(tls))
             .await?;
-        Ok(Box::new(Self { sender, driver, opened: Instant::now(), _counted: counted }))
+        Ok(Box::new(Self { sender, driver, quota, opened: Instant::now(), _counted: counted }))
     }
 
     /// Whether the endpoint has not closed the idle connection, as far as is known here.
@@ -93,6 +99,7 @@ impl Connection {
         progress: &mut Progress,
     ) -> Exchanged {
         progress.begin(Step::Head);
+        self.quota.renew();
         let head = self.sender.try_send_request(request);
         let (head, mut incoming) = match drive(&mut self.driver, head).await {
             Ok(head) => head.into_parts(),

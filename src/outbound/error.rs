@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::guard::Forbidden;
+use super::quota::TooMuch;
 use crate::api::Reason;
 
 /// Why an exchange brought no answer.
@@ -124,6 +125,9 @@ pub(super) fn broken(error: hyper::Error) -> ExchangeError {
     if let Some(tls) = find::<rustls::Error>(&error) {
         return ExchangeError::TlsFailed(Cause::new(super::tls::explain(tls), error));
     }
+    if let Some(too_much) = find::<TooMuch>(&error) {
+        return ExchangeError::MalformedAnswer(Cause::new(too_much.to_string(), error));
+    }
     if error.is_parse_too_large() {
         return ExchangeError::MalformedAnswer(Cause::new(
             "the answer's headers are longer than Herald reads",
@@ -151,7 +155,7 @@ pub(super) fn broken(error: hyper::Error) -> ExchangeError {
 pub(super) fn not_taken(error: hyper::Error) -> ExchangeError {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
     let spoke = cause.is_some_and(|cause| !cause.is_incomplete_message() && !cause.is_closed());
-    if find::<rustls::Error>(&error).is_some() {
+    if find::<rustls::Error>(&error).is_some() || find::<TooMuch>(&error).is_some() {
         broken(error)
     } else if spoke && find::<std::io::Error>(&error).is_none() {
         // What is left, and hyper has no word for, are bytes that nobody asked for.

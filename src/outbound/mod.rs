@@ -9,7 +9,8 @@
 //!
 //! **Guarantees.** No connection is made to an address that the [`Guard`]
 //! refuses, whatever a name resolves to and when. One deadline covers the whole
-//! exchange. At most [`MAX_BODY`] bytes of a body are kept. Redirects are not
+//! exchange. At most [`MAX_BODY`] bytes of a body are kept, and an endpoint that
+//! makes Herald read more than 1 MiB in one exchange is left. Redirects are not
 //! followed and no proxy is taken from the environment. Connections and TLS
 //! sessions are never shared by two channels.
 //!
@@ -27,6 +28,7 @@ mod exchange;
 mod guard;
 mod metrics;
 mod pool;
+mod quota;
 mod ramp;
 mod resolve;
 mod signature;

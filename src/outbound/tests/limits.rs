@@ -6,6 +6,7 @@ use http::StatusCode;
 use super::server::{self, Authority, OK, Server, answer_all, read_request, wait_for_close, write};
 use super::subject::{channel, outbound, post};
 use super::{DEADLINE, SHORT, assert_ran_out, assert_steps};
+use crate::api::Reason;
 use crate::outbound::{ExchangeError, MAX_BODY, Step};
 
 /// Says `first`, and then `again` every few milliseconds until the client goes.
@@ -80,6 +81,25 @@ async fn a_body_beyond_the_bound_is_cut_and_its_connection_closed() {
         assert!(answer.body.iter().all(|&byte| byte == b'x'));
         assert_eq!(outbound.metrics().open.get(), i64::from(!truncated));
     }
+}
+
+/// Of interim answers nothing is kept, and so there is no other bound on them.
+#[tokio::test]
+async fn an_endpoint_that_sends_without_an_end_is_left_before_the_deadline() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let server = Server::start(server::tls(&pair, None), |_, mut stream| async move {
+        read_request(&mut stream).await;
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(500);
+        while tokio::io::AsyncWriteExt::write_all(&mut stream, interim.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let outbound = outbound(&authority);
+    let channel = channel(&outbound, "receiver.test", server.address);
+    let error = channel.exchange(post("{}"), DEADLINE).await.end.unwrap_err();
+    assert_eq!(error.reason(), Reason::MalformedAnswer, "{error:?}");
+    assert!(error.to_string().contains("sends more than Herald reads"), "{error}");
+    assert_eq!(server.ended().await, 0);
 }
 
 #[tokio::test]
