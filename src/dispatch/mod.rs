@@ -25,7 +25,7 @@ mod reporter;
 pub mod request;
 mod sample;
 mod stats;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::outbound::{Answer, ExchangeError};
 
 /// What an attempt's end means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// 2xx, in time.
     Delivered,
     /// 410: the endpoint wants nothing any more.
@@ -27,16 +27,16 @@ pub(super) enum Verdict {
 
 /// An attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failed {
-    pub(super) reason: Reason,
-    pub(super) message: String,
+pub(crate) struct Failed {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
     /// What the endpoint asked for.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Verdict {
     /// Why the attempt failed, in a word and a sentence; `None` if it did not.
-    pub(super) fn failure(&self) -> Option<(&'static str, &str)> {
+    pub(crate) fn failure(&self) -> Option<(&'static str, &str)> {
         match self {
             Self::Delivered => None,
             Self::Gone => Some(("Gone", "the endpoint answered 410 Gone")),
@@ -46,7 +46,7 @@ impl Verdict {
 }
 
 /// Reads an attempt's end, at `now`.
-pub(super) fn judge(end: &Result<Answer, ExchangeError>, now: Timestamp) -> Verdict {
+pub(crate) fn judge(end: &Result<Answer, ExchangeError>, now: Timestamp) -> Verdict {
     match end {
         Ok(answer) if answer.status.is_success() => Verdict::Delivered,
         Ok(answer) if answer.status == StatusCode::GONE => Verdict::Gone,
@@ -62,7 +62,7 @@ pub(super) fn judge(end: &Result<Answer, ExchangeError>, now: Timestamp) -> Verd
 }
 
 /// What the journal is told of a delivery that has failed `failures` times before.
-pub(super) fn next(verdict: &Verdict, failures: u16, policy: &DeliveryPolicy, jitter: Jitter) -> Outcome {
+pub(crate) fn next(verdict: &Verdict, failures: u16, policy: &DeliveryPolicy, jitter: Jitter) -> Outcome {
     let Some((reason, message)) = verdict.failure() else {
         return Outcome::Done;
     };

@@ -2,6 +2,7 @@
 //! settings for them, serve the tests of its users too.
 
 mod failures;
+mod hostile;
 mod limits;
 mod reuse;
 pub(crate) mod server;

@@ -189,11 +189,15 @@ pub(super) fn explain(error: &rustls::Error) -> String {
                 | A::CertificateExpired
                 | A::CertificateUnknown
                 | A::UnknownCA
-                | A::AccessDenied => format!("the endpoint refuses Herald's client certificate ({alert:?})"),
+                | A::AccessDenied => format!(
+                    "the endpoint refuses Herald's client certificate, or that it has none ({alert:?}): see \
+                     spec.tls.clientCertificateSecretRef"
+                ),
                 A::HandshakeFailure | A::ProtocolVersion | A::InsufficientSecurity => format!(
                     "the endpoint shares no TLS version or cipher with Herald, which speaks TLS 1.2 and 1.3, \
                      or requires a client certificate ({alert:?})"
                 ),
+                A::NoApplicationProtocol => "the endpoint does not offer HTTP/1.1".to_owned(),
                 A::UnrecognisedName => "the endpoint's server has no site of this host name".to_owned(),
                 _ => format!("the endpoint ended the TLS handshake ({alert:?})"),
             }
@@ -201,7 +205,6 @@ pub(super) fn explain(error: &rustls::Error) -> String {
         E::PeerIncompatible(why) => format!(
             "the endpoint shares no TLS version or cipher with Herald, which speaks TLS 1.2 and 1.3 ({why:?})"
         ),
-        E::NoApplicationProtocol => "the endpoint does not offer HTTP/1.1".to_owned(),
         other => format!("no TLS session with the endpoint: {other}"),
     }
 }

@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{WantsServerCert, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -54,7 +54,7 @@ impl Authority {
         })
     }
 
-    fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
+    pub(crate) fn sign_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
@@ -82,8 +82,12 @@ pub(crate) fn tls(pair: &Pair, clients: Option<&Authority>) -> ServerConfig {
 
 /// With TLS 1.2, where the server ends the handshake and so may be the first to speak.
 pub(crate) fn tls12(pair: &Pair) -> ServerConfig {
+    tls_of(&rustls::version::TLS12, pair)
+}
+
+pub(crate) fn tls_of(version: &'static SupportedProtocolVersion, pair: &Pair) -> ServerConfig {
     let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+    let builder = builder.with_protocol_versions(&[version]).unwrap();
     with_pair(builder.with_no_client_auth(), pair)
 }
 

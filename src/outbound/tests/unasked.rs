@@ -18,7 +18,7 @@ use crate::outbound::Request;
 const STALE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstale";
 
 /// Lets the runtime learn what has come to each socket so far.
-async fn look_at_all_sockets() {
+pub(super) async fn look_at_all_sockets() {
     let (mut one, mut other) = tokio::net::UnixStream::pair().unwrap();
     one.write_all(b"x").await.unwrap();
     other.read_exact(&mut [0]).await.unwrap();
