@@ -9,6 +9,7 @@ mod bounds;
 mod circuit;
 mod flow;
 mod held;
+mod hostile;
 mod restart;
 mod status;
 mod wire;

@@ -228,7 +228,7 @@ impl State {
     }
 }
 
-fn acceptor(certificate: Certificate, wants_client_certificate: bool) -> TlsAcceptor {
+pub(super) fn acceptor(certificate: Certificate, wants_client_certificate: bool) -> TlsAcceptor {
     let pair = certificates::server(certificate);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())

@@ -25,6 +25,7 @@ pub mod dispatcher;
 pub mod endpoint;
 pub mod garbling;
 pub mod herald;
+pub mod hostile;
 pub mod namespace;
 pub mod objects;
 pub mod operator;
