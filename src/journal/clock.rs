@@ -1,14 +1,13 @@
 //! The journal's clock: what ages, retries and retention are measured by.
 //!
 //! ```text
-//! system clock ──step back──> stands still
-//!              ──step ahead─> moves on by MAX_STEP at most
-//!              ──else───────> moves with it
+//! time that passes in this process ──> moves with it, by MAX_STEP a reading at most
+//! time of day ──at the start alone───> moves on by what has passed since the last end, MAX_STEP at most
 //! ```
 //!
-//! **Guarantees.** It never goes back, and no single reading is more than
-//! [`MAX_STEP`] after the one before it, also over a restart: a wrong time of
-//! day expires nothing and fires nothing at once.
+//! **Guarantees.** It never goes back, never stands still, and no single reading is more
+//! than [`MAX_STEP`] after the one before it, also over a restart: a wrong time of
+//! day expires nothing, fires nothing at once and holds up nothing.
 //!
 //! **Assumes** that somebody reads it at least once in [`MAX_STEP`]; what
 //! passes unread beyond that does not count as time. So after a downtime it
@@ -31,14 +30,17 @@ pub struct JournalClock {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
-    source: Timestamp,
+    /// What has passed on the source's clock.
+    passed: Duration,
     journal: Timestamp,
 }
 
 impl State {
     /// What a reading of the source makes of the clock.
-    fn read(self, source: Timestamp) -> Self {
-        Self { source, journal: self.journal.after(source.since(self.source).min(MAX_STEP)) }
+    fn read(self, passed: Duration) -> Self {
+        let step = passed.saturating_sub(self.passed).min(MAX_STEP);
+        // Two who read at one time may come here in either order.
+        Self { passed: self.passed.max(passed), journal: self.journal.after(step) }
     }
 }
 
@@ -46,16 +48,16 @@ impl JournalClock {
     /// Goes on from the last moment that was kept, or starts at the source's.
     pub fn new(source: Clock, kept: Option<Timestamp>) -> Self {
         let now = source.now();
-        let start = kept.unwrap_or(now);
-        let state = State { source: start, journal: start }.read(now);
+        let journal = kept.map_or(now, |kept| kept.after(now.since(kept).min(MAX_STEP)));
+        let state = State { passed: source.passed(), journal };
         Self { source, state: Mutex::new(state) }
     }
 
     /// The time on the journal's clock.
     pub fn now(&self) -> Timestamp {
-        let reading = self.source.now();
+        let passed = self.source.passed();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = state.read(reading);
+        *state = state.read(passed);
         state.journal
     }
 
@@ -75,33 +77,54 @@ mod tests {
     use super::*;
     use crate::model::ManualClock;
 
+    const DAY: Duration = Duration::from_hours(24);
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
 
     #[test]
-    fn a_step_back_stops_the_clock_and_a_step_ahead_counts_as_a_minute() {
-        let start = State { source: at(1000), journal: at(500) };
+    fn what_passes_between_two_readings_counts_up_to_a_minute() {
+        let start = State { passed: Duration::from_secs(1000), journal: at(500) };
         let table = [
             // the source's readings, the journal's time after them
             (vec![1010], 510),
             (vec![1060], 560),
             (vec![90_000], 560),
-            (vec![10], 500),
-            (vec![10, 20], 510),
-            (vec![90_000, 10, 90_000], 620),
+            (vec![1020, 1010, 1030], 530),
         ];
         for (readings, expected) in table {
-            let end = readings.iter().fold(start, |state, reading| state.read(at(*reading)));
+            let end = readings.iter().fold(start, |state, reading| state.read(Duration::from_secs(*reading)));
             assert_eq!(end.journal, at(expected), "{readings:?}");
         }
     }
 
     #[test]
-    fn a_restart_is_a_step_like_any_other() {
+    fn a_time_of_day_that_steps_or_stands_still_changes_nothing() {
+        let noon = at(1_000_000);
+        let hand = ManualClock::new(noon);
+        let clock = JournalClock::new(hand.clock(), None);
+        let mut expected = noon;
+        for set in [noon.after(DAY), noon, noon.before(DAY), noon.after(DAY)] {
+            hand.set(set);
+            assert_eq!(clock.now(), expected, "set to {set}");
+            hand.advance(Duration::from_secs(10));
+            expected = expected.after(Duration::from_secs(10));
+            assert_eq!(clock.now(), expected, "and went on");
+        }
+        hand.advance_stopped(Duration::from_secs(10));
+        assert_eq!(clock.now(), expected.after(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_restart_counts_what_has_passed_meanwhile_up_to_a_minute() {
         let hand = ManualClock::new(at(10_000));
         for (kept, expected) in [(9_990, 10_000), (20_000, 20_000), (100, 160)] {
-            assert_eq!(JournalClock::new(hand.clock(), Some(at(kept))).now(), at(expected), "{kept}");
+            let clock = JournalClock::new(hand.clock(), Some(at(kept)));
+            assert_eq!(clock.now(), at(expected), "{kept}");
+            let start = clock.now();
+            hand.advance_stopped(Duration::from_secs(1));
+            assert_eq!(clock.now(), start.after(Duration::from_secs(1)), "{kept}");
         }
         assert_eq!(JournalClock::new(hand.clock(), None).now(), at(10_000));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -67,37 +67,51 @@ impl fmt::Display for Timestamp {
 }
 
 /// Tells the time and waits: the system's clock, or one that a test moves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Clock(Source);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 enum Source {
-    #[default]
-    System,
-    Manual(watch::Receiver<Timestamp>),
+    /// With the moment from which it has run.
+    System(Instant),
+    Manual(watch::Receiver<Hand>),
+}
+
+impl Default for Clock {
+    /// The system's.
+    fn default() -> Self {
+        Self(Source::System(Instant::now()))
+    }
 }
 
 impl Clock {
-    /// The time of day.
+    /// The time of day, which may be set ahead or back, or stand still.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => {
+            Source::System(_) => {
                 let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
             }
-            Source::Manual(now) => *now.borrow(),
+            Source::Manual(hand) => hand.borrow().shows,
         }
     }
 
-    /// Waits for `duration`. Of the system, this is monotonic: a step of the
-    /// time of day does not shorten it.
+    /// How much time has passed since this clock was made, whatever the time of day has done.
+    pub fn passed(&self) -> Duration {
+        match &self.0 {
+            Source::System(origin) => origin.elapsed(),
+            Source::Manual(hand) => hand.borrow().passed,
+        }
+    }
+
+    /// Waits for `duration`, which no step of the time of day shortens or lengthens.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            Source::System => tokio::time::sleep(duration).await,
-            Source::Manual(now) => {
-                let until = now.borrow().after(duration);
+            Source::System(_) => tokio::time::sleep(duration).await,
+            Source::Manual(hand) => {
+                let until = hand.borrow().passed.saturating_add(duration);
                 // The clock's owner is gone when the test is over: then nothing happens any more.
-                if now.clone().wait_for(|now| *now >= until).await.is_err() {
+                if hand.clone().wait_for(|hand| hand.passed >= until).await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
@@ -107,12 +121,18 @@ impl Clock {
 
 /// The hand of a clock that moves only when it is told to.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<watch::Sender<Timestamp>>);
+pub struct ManualClock(Arc<watch::Sender<Hand>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Hand {
+    shows: Timestamp,
+    passed: Duration,
+}
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(watch::Sender::new(now)))
+        Self(Arc::new(watch::Sender::new(Hand { shows: now, passed: Duration::ZERO })))
     }
 
     /// What to give to the code under test.
@@ -120,13 +140,26 @@ impl ManualClock {
         Clock(Source::Manual(self.0.subscribe()))
     }
 
-    /// Moves the clock forward and wakes who waited for that moment.
+    /// Lets time pass, and wakes who waited for that moment.
     pub fn advance(&self, duration: Duration) {
-        self.0.send_modify(|now| *now = now.after(duration));
+        self.0.send_modify(|hand| {
+            hand.shows = hand.shows.after(duration);
+            hand.passed = hand.passed.saturating_add(duration);
+        });
+    }
+
+    /// Sets the time of day, in no time.
+    pub fn set(&self, now: Timestamp) {
+        self.0.send_modify(|hand| hand.shows = now);
+    }
+
+    /// Lets time pass while the time of day stands still.
+    pub fn advance_stopped(&self, duration: Duration) {
+        self.0.send_modify(|hand| hand.passed = hand.passed.saturating_add(duration));
     }
 
     /// What the clock shows.
     pub fn now(&self) -> Timestamp {
-        *self.0.borrow()
+        self.0.borrow().shows
     }
 }

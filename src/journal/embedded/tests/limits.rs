@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
+
 use super::{Bench, append, claim, ids, soon, webhook};
 use crate::journal::embedded::BACKLOG_FULL;
-use crate::journal::{Appended, DeathNote, Inspect, Journal, Lane, Lease, Outcome, RefusedReason};
+use crate::journal::{Appended, DeathNote, Inspect, Journal, Lane, Lease, Outcome, RefusedReason, Settled};
 
 #[tokio::test]
 async fn a_full_backlog_makes_dead_letters_of_that_webhook_alone() {
@@ -179,5 +181,25 @@ async fn a_step_of_a_day_expires_nothing_and_fires_nothing() {
     bench.hand.advance(Duration::from_hours(24));
     let journal = bench.open_with(config);
     let mut lane = claim(&journal, 1).await;
+    assert_eq!(ids(&mut lane, 1).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_retry_comes_when_it_is_due_whatever_the_time_of_day_does() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    soon(journal.append(vec![append("a", &[1])])).await;
+    let mut lane = claim(&journal, 1).await;
+    let noon = bench.hand.now();
+    let day = Duration::from_hours(24);
+    for set in [noon.before(day), noon.after(day), noon] {
+        let [lease] = <[_; 1]>::try_from(soon(lane.next(1)).await.expect("held")).ok().expect("one lease");
+        let after = Duration::from_secs(30);
+        assert_eq!(soon(lease.settle(Outcome::Retry { after })).await, Settled::Ok);
+        bench.hand.set(set);
+        bench.hand.advance_stopped(after.saturating_sub(Duration::from_millis(1)));
+        assert!(lane.next(1).now_or_never().is_none(), "set to {set}, it came too early");
+        bench.hand.advance_stopped(Duration::from_millis(1));
+    }
     assert_eq!(ids(&mut lane, 1).await, ["a"]);
 }
