@@ -10,7 +10,9 @@
 //! **Guarantees.** All that the next decision needs is in the status, so a
 //! restart goes on where the last process stopped: what is proved is not
 //! challenged again, and what failed waits for its time. Deciding twice from
-//! the same state stores nothing and starts nothing new.
+//! the same state stores nothing and starts nothing new. A step of the time of
+//! day, or its standing still, starts no try and puts none off for longer than
+//! the longest delay.
 //!
 //! **Assumes.** The plan's status is stored before its challenge starts, and an
 //! outcome is shown until a status that takes it in has been stored.
@@ -53,6 +55,8 @@ pub struct Observed<'a> {
     pub status: &'a WebhookStatus,
     /// How far a challenge has got.
     pub progress: Progress<'a>,
+    /// Whether the wait that the last decision on this state asked for is over, by the time that has passed.
+    pub waited: bool,
 }
 
 /// The part of a spec that matters here.
@@ -136,6 +140,8 @@ pub struct Plan {
     pub challenge: Option<Order>,
     /// Whether the challenge under way is for something that is no longer wanted.
     pub abandon: bool,
+    /// How long to wait for the next try; `None` if there is none, or now.
+    pub next_try: Option<Duration>,
     /// When to decide again if nothing happens before.
     pub look_again: Option<Duration>,
     /// What people are told, once the status is stored.
@@ -180,6 +186,7 @@ fn decide_unreadable(observed: &Observed<'_>, cause: &str, now: Timestamp) -> Pl
         ready: Reason::Unreadable,
         challenge: None,
         abandon: matches!(observed.progress, Progress::Running(_)),
+        next_try: None,
         look_again: None,
     }
 }
@@ -220,7 +227,7 @@ fn decide_readable(observed: &Observed<'_>, wanted: Wanted<'_>, now: Timestamp, 
     } else {
         next_try(&status, matches!(standing, Standing::Proved | Standing::ProvedAnew(_)), request, now)
     };
-    let challenge = next.filter(|next| next.at <= now).map(|next| Order {
+    let challenge = next.filter(|next| next.at <= now || observed.waited).map(|next| Order {
         target,
         requested: next.requested.map(str::to_owned),
         again: status.attempts.is_some(),
@@ -242,6 +249,7 @@ fn decide_readable(observed: &Observed<'_>, wanted: Wanted<'_>, now: Timestamp, 
         ready,
         challenge,
         abandon,
+        next_try: until_next,
         look_again: [until_next, until_secret].into_iter().flatten().min(),
         announcements,
     }

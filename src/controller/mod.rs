@@ -25,6 +25,7 @@ mod materials;
 mod metrics;
 mod pulse;
 mod reconcile;
+mod wait;
 mod watch;
 mod watched;
 

@@ -28,6 +28,7 @@ use super::challenges::{Challenges, Known, Name};
 use super::decide::{Observed, Plan, Progress, Wanted, decide};
 use super::materials::Assessment;
 use super::metrics::{Metrics, Reconciled};
+use super::wait::Wait;
 use super::watched::WatchedWebhook;
 use crate::api::{CONTROLLER_MANAGER, Reason, WebhookStatus};
 use crate::model::{Backoff, Clock, Jitter};
@@ -68,6 +69,7 @@ pub(super) struct Reconciler {
 pub(super) struct Memory {
     ahead: Option<(Arc<WatchedWebhook>, Instant)>,
     ready: Option<Reason>,
+    wait: Option<Wait>,
     failures: u32,
 }
 
@@ -109,7 +111,7 @@ impl Reconciler {
         for _ in 0..DECISIONS {
             let assessed = Assessment::of(&self.client, &self.materials, &webhook).await;
             let known = self.challenges.known(name);
-            let plan = self.plan(&webhook, &assessed, &known);
+            let plan = self.plan(name, &webhook, &assessed, &known);
             if plan.abandon {
                 self.challenges.forget(name);
             }
@@ -136,12 +138,13 @@ impl Reconciler {
                 self.challenges.forget(name);
             }
             self.act(name, &webhook, &plan, assessed).await;
-            return Ok((outcome, plan.look_again));
+            let left = self.wait(name, &webhook, &plan);
+            return Ok((outcome, [plan.look_again, left].into_iter().flatten().min()));
         }
         Err(Error::Conflicts)
     }
 
-    fn plan(&self, webhook: &WatchedWebhook, assessed: &Assessment, known: &Known) -> Plan {
+    fn plan(&self, name: &Name, webhook: &WatchedWebhook, assessed: &Assessment, known: &Known) -> Plan {
         let spec = match &webhook.spec {
             Ok(readable) => Ok(Wanted {
                 uri: readable.settings.uri.as_str(),
@@ -152,6 +155,9 @@ impl Reconciler {
             }),
             Err(cause) => Err(cause.as_str()),
         };
+        let waited = self.memory().get(name).and_then(|memory| memory.wait.as_ref()).is_some_and(|wait| {
+            wait.is_over(&webhook.status, webhook.verify_requested(), self.clock.passed())
+        });
         let observed = Observed {
             uid: webhook.uid(),
             generation: webhook.meta().generation.unwrap_or_default(),
@@ -163,8 +169,18 @@ impl Reconciler {
                 Known::Running(target) => Progress::Running(target),
                 Known::Ended(trial) => Progress::Ended(trial),
             },
+            waited,
         };
         decide(&observed, self.clock.now(), Jitter::draw())
+    }
+
+    /// Remembers the wait for the next try, and says how much of it is left.
+    fn wait(&self, name: &Name, webhook: &WatchedWebhook, plan: &Plan) -> Option<Duration> {
+        let passed = self.clock.passed();
+        let mut memory = self.memory();
+        let wait = &mut memory.entry(name.clone()).or_default().wait;
+        *wait = Wait::go_on(wait.take(), plan, webhook.verify_requested(), passed);
+        wait.as_ref().map(|wait| wait.left(passed))
     }
 
     /// What follows from a plan whose status is stored.

@@ -34,6 +34,7 @@ struct Scene {
     materials: Option<Fault>,
     tls: Option<Fault>,
     request: Option<&'static str>,
+    waited: bool,
     status: WebhookStatus,
 }
 
@@ -49,6 +50,7 @@ impl Scene {
             materials: None,
             tls: None,
             request: None,
+            waited: false,
             status: WebhookStatus { observed_generation: Some(-1), ..WebhookStatus::default() },
         }
     }
@@ -91,6 +93,7 @@ impl Scene {
             verify_requested: self.request,
             status: &self.status,
             progress,
+            waited: self.waited,
         };
         decide(&observed, now, Jitter::LONGEST)
     }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use herald::api::VERIFY_REQUESTED_AT;
+use herald::model::{ManualClock, Timestamp};
+use k8s_openapi::jiff;
 use serde_json::json;
 
 use super::running::Running;
@@ -47,6 +49,33 @@ async fn a_webhook_is_verified_and_health_tools_read_every_step_rightly() {
     let failed = events(&namespace, "VerificationFailed").await;
     assert!(failed.len() == 1 && failed[0].contains("UnexpectedStatus") && failed[0].contains("500"));
     assert!(controller.is_ready() && controller.last_beat() < Duration::from_secs(5));
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_time_of_day_that_is_set_back_and_stands_still_holds_up_no_try() {
+    let namespace = Cluster::connect().await.namespace("clock").await;
+    let endpoint = Endpoint::start().await;
+    endpoint.on_next_challenges([Behaviour::status(500), Behaviour::status(500)]);
+    apply_keys(&namespace).await;
+    let noon = Timestamp::from(jiff::Timestamp::now());
+    let hand = ManualClock::new(noon);
+    let clock = hand.clock();
+    let controller = Running::with(&namespace, namespace.cluster().client(), |config| config.clock = clock);
+    apply(&namespace, "audit", &endpoint.uri()).await;
+    await_challenges(&endpoint, 1).await;
+    hand.set(noon.before(Duration::from_hours(24)));
+    let time = async {
+        loop {
+            hand.advance_stopped(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        _ = until_ready(&namespace, "audit", "Verified") => {}
+        () = time => {}
+    }
+    assert_eq!(endpoint.challenges().len(), 3);
     controller.stop().await;
 }
 

@@ -55,10 +55,39 @@ fn failures_are_tried_again_later_and_later() {
 
 #[test]
 fn a_clock_set_back_by_a_day_delays_a_try_by_five_minutes_at_most() {
-    let scene = Scene::failing(1, Reason::TimedOut).edit(|s| s.request = Some("now"));
-    let day_before = Timestamp::from_millis(T0.as_millis() - 86_400_000);
-    let unasked = Scene { request: None, ..scene };
-    assert_eq!(unasked.decide(day_before, Progress::Idle).look_again, Some(Duration::from_mins(5)));
+    let mut scene = Scene::failing(1, Reason::TimedOut);
+    let day_before = T0.before(Duration::from_hours(24));
+    let waiting = scene.decide(day_before, Progress::Idle);
+    assert_eq!((waiting.challenge, waiting.next_try), (None, Some(Duration::from_mins(5))));
+    // By the stored moment it would be as far off as before, and so on for the whole day.
+    let later = day_before.after(Duration::from_mins(5));
+    assert_eq!(scene.decide(later, Progress::Idle).next_try, Some(Duration::from_mins(5)));
+    scene.waited = true;
+    assert!(scene.decide(later, Progress::Idle).challenge.is_some());
+    scene.waited = false;
+    scene.try_once(later, Err(fault(Reason::TimedOut)));
+    assert_eq!(scene.decide(later, Progress::Idle).next_try, Some(Duration::from_secs(2)), "as ever");
+}
+
+#[test]
+fn a_clock_that_stands_still_holds_up_no_try() {
+    let mut scene = Scene::failing(3, Reason::TimedOut);
+    assert_eq!(scene.decide(T0, Progress::Idle).next_try, Some(Duration::from_secs(4)));
+    scene.waited = true;
+    assert!(scene.decide(T0, Progress::Idle).challenge.is_some_and(|order| order.again));
+    let target = scene.target();
+    assert_eq!(scene.decide(T0, Progress::Running(&target)).challenge, None, "one is enough");
+    for done in [Scene::proved(), scene.edit(|s| s.tls = Some(fault(Reason::CaUnusable)))] {
+        assert_eq!(Scene { waited: true, ..done }.decide(T0, Progress::Idle).challenge, None);
+    }
+}
+
+#[test]
+fn a_clock_set_ahead_by_a_day_changes_nothing_for_what_is_proved() {
+    let scene = Scene::proved();
+    let plan = scene.decide(at(86_400), Progress::Idle);
+    assert_eq!((plan.challenge.as_ref(), plan.next_try, plan.look_again), (None, None, None));
+    assert!(!plan.differs_from(&scene.status));
 }
 
 #[test]

@@ -66,3 +66,16 @@ fn a_request_ends_the_wait_after_a_failure_and_a_due_try_does_not_wait_for_a_req
     let order = scene.decide(at(1), Progress::Idle).challenge;
     assert_eq!(order.map(|o| o.requested), Some(None), "one second is over, ten are not");
 }
+
+#[test]
+fn a_clock_set_back_by_a_day_delays_a_request_by_ten_seconds_at_most() {
+    let mut scene = Scene::proved();
+    scene.end(at(1), Some("first"), Ok(()));
+    scene.request = Some("second");
+    let day_before = T0.before(Duration::from_hours(24));
+    let waiting = scene.decide(day_before, Progress::Idle);
+    assert_eq!((waiting.challenge, waiting.next_try), (None, Some(Duration::from_secs(10))));
+    scene.waited = true;
+    let order = scene.decide(day_before, Progress::Idle).challenge;
+    assert_eq!(order.and_then(|o| o.requested).as_deref(), Some("second"));
+}
