@@ -7,6 +7,7 @@
 mod attempts;
 mod bounds;
 mod circuit;
+mod clock;
 mod flow;
 mod held;
 mod hostile;

@@ -64,8 +64,6 @@ struct Runner<'a, J: Journal> {
 struct Made {
     /// When it began, by the time of day.
     at: Timestamp,
-    /// When it ended.
-    now: Timestamp,
     exchange: Exchange,
     verdict: Verdict,
 }
@@ -133,7 +131,7 @@ impl<J: Journal> Runner<'_, J> {
         } else {
             self.work.stats.success(now);
         }
-        Some(Made { at, now, exchange, verdict })
+        Some(Made { at, exchange, verdict })
     }
 
     /// Tells the journal what came of a delivery.
@@ -145,7 +143,7 @@ impl<J: Journal> Runner<'_, J> {
         let failure = made.verdict.failure();
         if failure.is_none() {
             shared.metrics.delivered.inc();
-            let latency = made.now.since(delivery.accepted_at);
+            let latency = shared.journal.now().since(delivery.accepted_at);
             shared.metrics.latency_seconds.observe(latency.as_secs_f64());
         }
         let (next, consequence) = match (&outcome, failure) {
