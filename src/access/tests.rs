@@ -97,6 +97,35 @@ async fn a_permission_ends_with_the_token() {
     assert_eq!(review.asked(), 2);
 }
 
+/// It is remembered for less, or not at all, and never for longer: the answer is the API server's.
+#[tokio::test(start_paused = true)]
+async fn a_time_of_day_that_is_wrong_by_a_day_lets_nobody_in_for_longer_and_nobody_out() {
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"exp":1000003600}"#);
+    let token = format!("e30.{claims}.c2ln");
+    let now = Timestamp::from_millis(1_000_000_000_000);
+    let day = Duration::from_hours(24);
+    for (now, remembered) in [(now, 45), (now.before(day), 45), (now.after(day), 0)] {
+        let review = Scripted::new(Verdict::Allowed);
+        let clock = ManualClock::new(now);
+        let authenticator =
+            Authenticator::new(review.clone(), Lifetimes::default(), clock.clock(), Metrics::default());
+        assert_eq!(
+            authenticator.authorize(&token, "ns", Action::SEND_EVENTS).await,
+            Verdict::Allowed,
+            "{now}"
+        );
+        assert_eq!(
+            authenticator.authorize(&token, "ns", Action::SEND_EVENTS).await,
+            Verdict::Allowed,
+            "{now}"
+        );
+        assert_eq!(review.asked(), if remembered == 0 { 2 } else { 1 }, "{now}");
+        review.now_says(forbidden());
+        tokio::time::advance(Duration::from_secs(remembered)).await;
+        assert_eq!(authenticator.authorize(&token, "ns", Action::SEND_EVENTS).await, forbidden(), "{now}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_those_who_miss_together_one_asks() {
     let review = Scripted { permits: Arc::new(Semaphore::new(0)), ..Scripted::new(Verdict::Allowed) };

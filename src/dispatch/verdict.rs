@@ -143,6 +143,20 @@ mod tests {
     }
 
     #[test]
+    fn a_date_to_come_back_at_stays_within_the_limits_whatever_the_time_of_day() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = Timestamp::from_millis(784_111_777_000);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:50:07 GMT"));
+        let day = Duration::from_hours(24);
+        for (now, seconds) in [(now, 30), (now.before(day), 300), (now.after(day), 1)] {
+            let failed = failed(retry_after(&headers, now).map(|asked| asked.as_secs()));
+            let after = Duration::from_secs(seconds);
+            assert_eq!(next(&failed, 0, &policy(), Jitter::LONGEST), Outcome::Retry { after }, "{now}");
+        }
+    }
+
+    #[test]
     fn success_and_410_end_a_delivery_at_once() {
         assert_eq!(next(&Verdict::Delivered, 0, &policy(), Jitter::LONGEST), Outcome::Done);
         let dead = next(&Verdict::Gone, 0, &policy(), Jitter::LONGEST);
