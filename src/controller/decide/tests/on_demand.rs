@@ -79,3 +79,16 @@ fn a_clock_set_back_by_a_day_delays_a_request_by_ten_seconds_at_most() {
     let order = scene.decide(day_before, Progress::Idle).challenge;
     assert_eq!(order.and_then(|o| o.requested).as_deref(), Some("second"));
 }
+
+/// The dispatcher takes a 410 for over when there is another proof.
+#[test]
+fn another_proof_has_another_time_also_while_the_clock_stands_still() {
+    let mut scene = Scene::proved();
+    for request in ["first", "second", "third"] {
+        let before = scene.status.verification.clone().map(|proof| proof.time);
+        scene.request = Some(request);
+        scene.end(T0, Some(request), Ok(()));
+        assert_ne!(scene.status.verification.clone().map(|proof| proof.time), before, "{request}");
+        assert!(!scene.decide(T0, Progress::Idle).differs_from(&scene.status), "{request}");
+    }
+}
