@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Arrows between modules point one way: `cli` → {`controller`, `manage`,
-//! `certificates`} → {`ingest`, `dispatch`} → {`access`, `subscriptions`,
+//! `replays`, `certificates`} → {`ingest`, `dispatch`} → {`access`, `subscriptions`,
 //! `journal`, `outbound`} → {`api`, `model`}.
 
 pub mod access;
@@ -26,5 +26,6 @@ pub mod journal;
 pub mod manage;
 pub mod model;
 pub mod outbound;
+pub mod replays;
 pub mod subscriptions;
 pub mod telemetry;

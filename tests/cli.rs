@@ -82,6 +82,6 @@ fn what_a_repository_hides_is_not_taken_for_manifests() {
 fn crds_prints_what_crds_holds() {
     let printed = text(&herald(&["crds"], "").stdout);
     let read = |plural| std::fs::read_to_string(format!("crds/herald.dev_{plural}.yaml")).unwrap();
-    let stored = read("webhooks") + &read("hostpolicies");
+    let stored = read("webhooks") + &read("hostpolicies") + &read("replays");
     assert!(printed == stored, "crds/ is out of date: run `make generate`");
 }

@@ -114,6 +114,24 @@ words! {
     }
 }
 
+words! {
+    /// How far a Replay is.
+    pub enum ReplayReason {
+        /// Events are being sent.
+        Running,
+        /// The webhook is held, and the Replay waits: the message says why.
+        WebhookHeld,
+        /// Every event that it came to was taken or has failed.
+        Finished,
+        /// There is no such Webhook in the namespace.
+        WebhookMissing,
+        /// The Webhook was deleted, and another has its name: its events are not that one's.
+        WebhookReplaced,
+        /// The stored object cannot be read by this version of Herald.
+        Unreadable,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +139,8 @@ mod tests {
     #[test]
     fn a_word_is_what_kubernetes_takes_for_a_reason() {
         let words = Reason::ALL.iter().map(|reason| reason.as_str());
-        for word in words.chain(DeliveringReason::ALL.iter().map(|reason| reason.as_str())) {
+        let words = words.chain(DeliveringReason::ALL.iter().map(|reason| reason.as_str()));
+        for word in words.chain(ReplayReason::ALL.iter().map(|reason| reason.as_str())) {
             assert!(word.starts_with(|c: char| c.is_ascii_uppercase()), "{word}");
             assert!(word.chars().all(|c| c.is_ascii_alphanumeric()), "{word}");
         }

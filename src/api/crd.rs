@@ -5,11 +5,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
-use super::{HostPolicy, Webhook};
+use super::{HostPolicy, Replay, Webhook};
 
 /// Every custom resource definition of this version of Herald.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![webhook_crd(), polished(HostPolicy::crd())]
+    vec![webhook_crd(), polished(HostPolicy::crd()), polished(Replay::crd())]
 }
 
 /// The definition of `kind: Webhook`. Install this one: the derived

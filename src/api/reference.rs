@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
-use super::{ConditionType, DeliveringReason, Reason};
+use super::{ConditionType, DeliveringReason, Reason, ReplayReason};
 
 /// Writes the reference of one definition: fields, rules, columns, conditions.
 ///
@@ -39,6 +39,20 @@ pub fn write_reference(crd: &CustomResourceDefinition, out: &mut impl Write) -> 
             out,
         )?;
     }
+    match crd.spec.names.kind.as_str() {
+        "Webhook" => write_words_of_webhooks(out),
+        "Replay" => write_words(
+            "Reasons of Ready, Reconciling and Stalled",
+            "reason",
+            ReplayReason::ALL.iter().map(|r| (r.as_str(), r.meaning())),
+            out,
+        ),
+        // It has no status.
+        _ => Ok(()),
+    }
+}
+
+fn write_words_of_webhooks(out: &mut impl Write) -> fmt::Result {
     write_words(
         "Conditions",
         "condition",

@@ -135,6 +135,22 @@ pub(super) fn events(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A Replay's `since` and `until`.
+pub(super) fn since_before_until() -> Rule {
+    rule(
+        "!has(self.spec.since) || !has(self.spec.until) || self.spec.since < self.spec.until",
+        "spec.since must be before spec.until: only what was accepted between them is sent again",
+    )
+}
+
+/// A Replay, which is what it was created as.
+pub(super) fn fixed() -> Rule {
+    rule(
+        "self.spec == oldSelf.spec",
+        "spec cannot be changed: delete this Replay, which stops it, and create another",
+    )
+}
+
 /// The name of an object of the kind.
 pub(super) fn object_name(kind: &str) -> Rule {
     rule(

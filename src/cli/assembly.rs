@@ -31,7 +31,7 @@ use crate::model::Clock;
 use crate::outbound::Outbound;
 use crate::subscriptions::{Freshness, Materials, Subscriptions};
 use crate::telemetry::{Check, Health, init_logs, serve};
-use crate::{access, dispatch, ingest, manage};
+use crate::{access, dispatch, ingest, manage, replays};
 
 /// After this long without a turn of its loop, only a restart can help a controller.
 const STUCK: Duration = Duration::from_mins(1);
@@ -182,6 +182,19 @@ impl Assembly {
         let of_access = access::Metrics::default();
         of_access.register(&mut self.registry);
         let authenticator = Arc::new(access::Authenticator::new(review, lifetimes, clock.clone(), of_access));
+        let of_replays = replays::Metrics::default();
+        of_replays.register(&mut self.registry);
+        let replaying = replays::Surroundings {
+            client: self.client.clone(),
+            namespaces: self.cluster.namespaces(),
+            journal: journal.clone(),
+            subscriptions: subscriptions.clone(),
+            errands: errands.clone(),
+            clock: clock.clone(),
+            metrics: of_replays,
+        };
+        self.part("replays", replays::run(replaying, self.shutdown.clone()));
+
         let of_management = manage::Metrics::default();
         of_management.register(&mut self.registry);
         let management = Management::new(manage::Surroundings {

@@ -30,3 +30,4 @@ pub use table::Subscriptions;
 #[cfg(test)]
 pub(crate) use view::samples;
 pub use view::{Known, Proof, Reported, Standing, Unreadable, View};
+pub(crate) use watch::{Change, follow};

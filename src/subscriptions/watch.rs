@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::ObjectName;
 
 /// What a watch brought.
-pub(super) enum Change<K> {
+pub(crate) enum Change<K> {
     /// This is how the object is now.
     Applied(K),
     /// The object is gone, or no longer selected.
@@ -24,7 +24,7 @@ pub(super) enum Change<K> {
 
 /// Feeds `apply` until `shutdown`. A list after a broken watch is turned into
 /// the changes that were missed.
-pub(super) async fn follow<K>(
+pub(crate) async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     mut apply: impl FnMut(Change<K>),

@@ -10,6 +10,7 @@ mod journey;
 mod manage;
 mod manifests;
 mod rbac;
+mod replays;
 mod resource;
 mod support;
 mod test_endpoint;

@@ -20,7 +20,9 @@ fn manifests(folder: &str) -> Vec<(String, String)> {
 
 /// What the API server has against a manifest: `path: message` each, as in the comments.
 async fn refusals(client: &Client, text: &str) -> Vec<String> {
-    let resource = if text.contains("kind: HostPolicy") { "hostpolicies" } else { "webhooks" };
+    let kinds = [("kind: HostPolicy", "hostpolicies"), ("kind: Replay", "replays")];
+    let resource =
+        kinds.iter().find(|(kind, _)| text.contains(kind)).map_or("webhooks", |(_, resource)| *resource);
     let request = Request::post(format!(
         "/apis/herald.dev/v1alpha1/namespaces/default/{resource}?dryRun=All&fieldValidation=Strict"
     ))

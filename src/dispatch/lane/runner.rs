@@ -86,6 +86,8 @@ impl<J: Journal> Runner<'_, J> {
     async fn attempt(&self, task: Task<J>) {
         let header = match &task {
             Task::Delivery(_) => None,
+            // Who asked for it has gone: so a Replay that is deleted sends no more.
+            Task::Errand(errand) if errand.answer.is_closed() => return,
             Task::Errand(errand) => errand.header(),
         };
         let Some(made) = self.request(task.event(), header).await else {

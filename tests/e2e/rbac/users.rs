@@ -10,10 +10,12 @@ use crate::support::chart::{api_of, apply, items, render, text};
 
 const VERBS: [&str; 9] =
     ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "escalate"];
-const RESOURCES: [(&str, &str); 10] = [
+const RESOURCES: [(&str, &str); 12] = [
     ("herald.dev", "webhooks"),
     ("herald.dev", "webhooks/status"),
     ("herald.dev", "hostpolicies"),
+    ("herald.dev", "replays"),
+    ("herald.dev", "replays/status"),
     ("herald.dev", "userevents"),
     ("herald.dev", "userevents/payload"),
     ("herald.dev", "deadletters"),
@@ -52,7 +54,7 @@ async fn each_role_allows_what_it_is_for_and_nothing_else() {
     let namespace = Cluster::connect().await.namespace("users").await;
     let client = namespace.cluster().client();
     let mut expected = Vec::new();
-    for resource in ["webhooks", "hostpolicies"] {
+    for resource in ["webhooks", "hostpolicies", "replays"] {
         expected.extend(["get", "list", "watch"].map(|verb| format!("herald-view: {verb} {resource}")));
     }
     let writes = ["create", "update", "patch", "delete", "deletecollection"];
@@ -60,6 +62,8 @@ async fn each_role_allows_what_it_is_for_and_nothing_else() {
     expected.extend(
         [
             "herald-producer: create userevents",
+            "herald-operator: create replays",
+            "herald-operator: delete replays",
             "herald-operator: get userevents",
             "herald-operator: list userevents",
             "herald-operator: list deadletters",

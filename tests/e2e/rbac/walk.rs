@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
-use herald::api::{Payload, VERIFY_REQUESTED_AT, Webhook};
+use herald::api::{Payload, Replay, VERIFY_REQUESTED_AT, Webhook};
 use http::header::CONTENT_TYPE;
 use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -88,6 +88,14 @@ async fn delivery(it: &Installation, endpoint: &Endpoint) {
     let token = it.served.sender("producer", &it.dispatcher.argument("audience")).await;
     assert_eq!(send(it, &token, "1").await, 1);
     endpoint.next_delivery().await;
+
+    let replay = json!({
+        "apiVersion": "herald.dev/v1alpha1", "kind": "Replay", "metadata": {"name": "again"},
+        "spec": {"webhook": "audit", "which": "Everything", "ttlSecondsAfterFinished": 0},
+    });
+    it.served.apply::<Replay>(&serde_json::from_value(replay).unwrap()).await;
+    assert_eq!(endpoint.next_delivery().await.header("herald-replay"), Some("again"));
+    until(&it.served.api::<Replay>(), "again", |replay| replay.is_none()).await;
 
     let later = webhook("later", &endpoint.uri()).events(&["User deleted"]);
     it.served.apply(&later.with(|spec| spec.payload = Payload::CloudEvents)).await;
