@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! SIGTERM, SIGINT ─> shutdown ─> ingest, dispatch, controller end ─> journal closes ─> telemetry ends
+//!                                     └── not in time: broken off ──┘
 //! ```
 
 use std::io::{self, ErrorKind};
@@ -16,6 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::{
@@ -36,6 +38,9 @@ use crate::{access, dispatch, ingest, manage, replays};
 /// After this long without a turn of its loop, only a restart can help a controller.
 const STUCK: Duration = Duration::from_mins(1);
 
+/// How long parts may take to end where no flag says it: less than a pod's usual grace period.
+const DRAIN: Duration = Duration::from_secs(25);
+
 /// The parts of a process.
 pub(super) struct Assembly {
     config: Config,
@@ -48,6 +53,8 @@ pub(super) struct Assembly {
     health: Health,
     telemetry: TcpListener,
     journal: Option<Embedded>,
+    /// How long they may take to end.
+    drain: Duration,
     shutdown: CancellationToken,
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
@@ -81,6 +88,7 @@ impl Assembly {
             health: Health::default(),
             telemetry: listener,
             journal: None,
+            drain: DRAIN,
             shutdown: shutdown.clone(),
             parts: JoinSet::new(),
             cluster,
@@ -139,6 +147,7 @@ impl Assembly {
         journal: &JournalFlags,
         dispatch: &DispatchFlags,
     ) -> anyhow::Result<()> {
+        self.drain = dispatch.drain_timeout;
         let clock = Clock::default();
         ingest::check_exposure(ingestion.listen, ingestion.tls().is_some())?;
         let listener =
@@ -222,19 +231,30 @@ impl Assembly {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut outcome = Ok(());
+        let mut deadline = None;
         loop {
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("stopping, as SIGTERM asks"),
                 _ = interrupt.recv() => tracing::info!("stopping, as SIGINT asks"),
+                () = sleep_until(deadline) => {
+                    tracing::warn!(after = ?self.drain, "not everything has ended in time; the rest is broken off");
+                    deadline = None;
+                    self.parts.abort_all();
+                    continue;
+                }
                 ended = self.parts.join_next() => match ended {
                     None => break,
+                    Some(Err(error)) if error.is_cancelled() => {}
                     Some(Ok((_, Ok(())))) if self.shutdown.is_cancelled() => {}
                     Some(Ok((part, Ok(())))) => outcome = Err(anyhow::anyhow!("{part} ended by itself")),
                     Some(Ok((part, Err(error)))) => outcome = Err(error.context(part)),
                     Some(Err(panic)) => outcome = Err(panic.into()),
                 },
             }
-            self.shutdown.cancel();
+            if !self.shutdown.is_cancelled() {
+                self.shutdown.cancel();
+                deadline = Some(Instant::now() + self.drain);
+            }
         }
         if let Some(journal) = &self.journal {
             journal.close().await?;
@@ -253,6 +273,13 @@ impl Assembly {
 
     fn instance(&self) -> String {
         self.cluster.instance.clone().unwrap_or_else(|| format!("herald-{}", uuid::Uuid::new_v4()))
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -230,6 +230,9 @@ pub(super) struct DispatchFlags {
     /// How many events of a webhook fail in a row before its circuit opens: then its events are held, but for one probe at a time; 0 for never
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     circuit_threshold: u16,
+    /// How long attempts in flight may take to end after SIGTERM; what has not ended then is tried again by the next process
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
+    pub(super) drain_timeout: Duration,
 }
 
 impl DispatchFlags {

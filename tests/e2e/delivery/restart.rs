@@ -75,3 +75,35 @@ async fn what_was_acknowledged_arrives_whatever_ends_the_process() {
         }
     }
 }
+
+/// An attempt that outlasts the time for the end is broken off, and made again.
+#[tokio::test]
+async fn a_process_that_is_asked_to_end_does_so_in_time_and_hands_back_what_it_could_not_end() {
+    let namespace = Cluster::connect().await.namespace("drain").await;
+    let mut herald = HeraldProcess::start_with(&[&namespace], &["--drain-timeout", "1s"]).await;
+    let producer = Producer::new(&namespace).await;
+    let endpoint = Endpoint::start().await;
+    endpoint.on_next_deliveries([Behaviour::hang(), Behaviour::hang()]);
+    let patient = json!({"timeout": "30s", "maxInFlight": 2});
+    let webhook =
+        delivering_with(&namespace, "audit", &endpoint, |webhook| deliver_by(webhook, patient)).await;
+    let events: Vec<_> = (0..4).map(|n| event("user.created", &n.to_string())).collect();
+    producer.send_batch(&herald, &events).await;
+    for _ in 0..2 {
+        endpoint.next_delivery().await;
+    }
+    // It would take 30 s otherwise, and the test waits for less.
+    herald.stop().await;
+    assert_eq!(endpoint.deliveries().len(), 2);
+    herald.restart().await;
+    for _ in 0..4 {
+        endpoint.next_delivery().await;
+    }
+    let arrived: BTreeSet<_> = endpoint.deliveries().iter().map(id_of).collect();
+    assert_eq!(arrived.len(), 4);
+    let failed = |webhook: &herald::api::Webhook| {
+        webhook.status.as_ref().and_then(|status| status.delivery.as_ref()?.last_failure.clone())
+    };
+    assert_eq!(failed(&webhook), None, "breaking off is no failure of the endpoint");
+    herald.stop().await;
+}

@@ -28,6 +28,7 @@ use super::{DEADLINE, Namespace, certificates};
 pub struct HeraldProcess {
     namespaces: Vec<String>,
     extra_roots: bool,
+    more: Vec<String>,
     directory: TempDir,
     http: reqwest::Client,
     log: Arc<Log>,
@@ -43,15 +44,20 @@ struct Process {
 impl HeraldProcess {
     /// For these namespaces, trusting the test endpoints' authority; ready when this returns.
     pub async fn start(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, true).await
+        Self::with(namespaces, true, &[]).await
     }
 
     /// The same, trusting only the system's authorities where a webhook names no other.
     pub async fn start_trusting_the_system_alone(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, false).await
+        Self::with(namespaces, false, &[]).await
     }
 
-    async fn with(namespaces: &[&Namespace], extra_roots: bool) -> Self {
+    /// The same, with more arguments.
+    pub async fn start_with(namespaces: &[&Namespace], more: &[&str]) -> Self {
+        Self::with(namespaces, true, more).await
+    }
+
+    async fn with(namespaces: &[&Namespace], extra_roots: bool, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pair = certificates::server(certificates::Certificate::Good);
         for (name, content) in
@@ -62,6 +68,7 @@ impl HeraldProcess {
         let mut herald = Self {
             namespaces: namespaces.iter().map(|namespace| namespace.name().to_owned()).collect(),
             extra_roots,
+            more: more.iter().map(|&argument| argument.to_owned()).collect(),
             directory,
             http: http(),
             log: Arc::default(),
@@ -101,6 +108,7 @@ impl HeraldProcess {
         if self.extra_roots {
             command.arg("--outbound-extra-roots").arg(path("ca.crt"));
         }
+        command.args(&self.more);
         for namespace in &self.namespaces {
             command.args(["--namespace", namespace]);
         }
