@@ -122,8 +122,7 @@ fn try_fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) -> Result<(), StoreE
     Ok(())
 }
 
-fn plan(holder: &mut Holder, budget: u64) -> Plan {
-    holder.begin_fill();
+fn plan(holder: &Holder, budget: u64) -> Plan {
     Plan {
         cursor: holder.cursor,
         room: budget.saturating_sub(holder.window_bytes),

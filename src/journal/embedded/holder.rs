@@ -92,7 +92,7 @@ pub struct Taken {
     pub leases: Vec<Queued>,
     /// To be ended, since they outlived the retention.
     pub expired: Vec<Queued>,
-    /// Whether somebody should read more now.
+    /// Whether the caller has to read more now; the holder counts on it.
     pub fill: bool,
     /// When the next retry is due.
     pub due: Option<Timestamp>,
@@ -157,6 +157,11 @@ impl Holder {
             && ((due_on_disk && self.first.is_empty())
                 || self.retries.must_read()
                 || (low_window && !self.caught_up && self.settling < UNWRITTEN));
+        if taken.fill {
+            // Here, under the same lock: what is offered before the reader's thread
+            // has begun is kept for it, and not taken for what it will find.
+            self.begin_fill();
+        }
         taken.due = self.retries.next();
         taken
     }
@@ -318,11 +323,28 @@ mod tests {
         let mut holder = Holder::new(Ordering::None, 0, Retries::new(false), Users::default());
         for seq in 0..UNWRITTEN as u64 {
             assert!(holder.take(1, now, now, 1000).fill, "{seq}");
+            holder.end_fill(false, 1000);
             holder.settle(seq, Place::Ready);
         }
         assert!(!holder.take(1, now, now, 1000).fill);
         assert!(holder.written(0), "whoever waits must be woken");
         assert!(holder.take(1, now, now, 1000).fill);
         assert!(!holder.written(1));
+    }
+
+    #[test]
+    fn what_is_offered_before_a_reader_of_retries_has_begun_is_not_passed_over() {
+        let (now, later) = (Timestamp::from_millis(1), Timestamp::from_millis(9));
+        let mut holder = Holder::new(Ordering::None, 1, Retries::new(false), Users::default());
+        holder.caught_up = true;
+        holder.retries.add(now, 1, queued(1).ticket);
+        assert!(holder.take(1, later, now, 1000).fill, "a retry is due, on the disk");
+        assert!(holder.filling);
+        // Its thread has not begun, and will only read retries.
+        holder.offer(queued(2), 1000);
+        holder.end_fill(holder.caught_up, 1000);
+        holder.offer(queued(3), 1000);
+        assert_eq!(numbers(&holder), [2, 3]);
+        assert_eq!(holder.low(), 2);
     }
 }

@@ -151,10 +151,7 @@ impl journal::Lane for EmbeddedLane {
             let taken = {
                 let mut inner = self.cell.lock();
                 let holder = inner.holder(self.epoch).ok_or(Lost)?;
-                let taken = holder.take(n.max(1), now, cutoff, budget);
-                // Claimed under the lock, so that one reads at a time.
-                holder.filling |= taken.fill;
-                taken
+                holder.take(n.max(1), now, cutoff, budget)
             };
             for queued in taken.expired {
                 let Queued { seq, place, ticket, .. } = queued;
