@@ -25,6 +25,7 @@ mod append;
 mod cell;
 mod core;
 mod dead;
+mod disk;
 mod expire;
 mod fill;
 mod gone;

@@ -5,6 +5,10 @@
 //! FORMAT   "herald-journal 2"
 //! store/   the storage library's own
 //! ```
+//!
+//! A new store is made under another name, and gets its own when every file
+//! and every name in it is on the disk: the library does not see to the names
+//! of its keyspaces' folders, and does not open what it has made by half.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -14,6 +18,7 @@ use std::sync::Arc;
 use super::Config;
 use super::core::Lanes;
 use super::dead;
+use super::disk;
 use super::keys;
 use super::record::Reader;
 use super::seen::{SeenFilters, Spaces};
@@ -117,13 +122,36 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let failed = |cause| OpenError::Store { path: path.clone(), cause };
     let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
     let filters = Arc::new(SeenFilters(Arc::clone(&spaces)));
-    let store = Store::open(&path.join("store"), config.cache_bytes, filters, lock).map_err(failed)?;
+    let home = path.join("store");
+    if !home.exists() {
+        create(&home, config.cache_bytes, &filters, &lock)?;
+    }
+    let store = Store::open(&home, config.cache_bytes, filters, lock).map_err(failed)?;
     let counters = store.counters().map_err(failed)?;
     let lanes = Lanes::default();
     restore(&store, counters, &spaces, &lanes).map_err(failed)?;
     #[cfg(test)]
     super::tests::recount::check(&store, counters, &lanes);
     Ok(Opened { store, counters, lanes, spaces })
+}
+
+/// Makes an empty store that is there after a crash, or not at all.
+fn create(home: &Path, cache: u64, filters: &Arc<SeenFilters>, lock: &File) -> Result<(), OpenError> {
+    let new = home.with_extension("new");
+    let io = |cause| OpenError::Io { path: new.clone(), cause };
+    if new.exists() {
+        std::fs::remove_dir_all(&new).map_err(io)?;
+    }
+    let lock = lock.try_clone().map_err(io)?;
+    let made = Store::open(&new, cache, Arc::clone(filters), lock);
+    drop(made.map_err(|cause| OpenError::Store { path: new.clone(), cause })?);
+    disk::sync_folders(&new).map_err(io)?;
+    std::fs::rename(&new, home).map_err(io)?;
+    let journal = home.parent().unwrap_or(home);
+    disk::sync_folder(journal).map_err(io)?;
+    // The journal's own folder may be new as well.
+    disk::sync_folder(journal.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(journal))
+        .map_err(io)
 }
 
 fn check_format(path: &Path) -> Result<(), OpenError> {
@@ -154,7 +182,7 @@ fn write_format(path: &Path, file: &Path) -> io::Result<()> {
     writeln!(out, "{NAME} {FORMAT}")?;
     out.sync_all()?;
     std::fs::rename(&new, file)?;
-    File::open(path)?.sync_all()
+    disk::sync_folder(path)
 }
 
 /// Takes over the counts of every lane and namespace; nothing that is queued is read.
