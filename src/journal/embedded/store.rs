@@ -107,6 +107,17 @@ const LOG_BYTES: u64 = 64 * MIB;
 /// Garbage below this is left to the library's own compactions.
 const WORTH_COMPACTING: u64 = 128 * MIB;
 
+#[cfg(not(test))]
+const fn buffer(bytes: u64) -> u64 {
+    bytes
+}
+
+/// A test that wants many flushes of little data asks for small buffers.
+#[cfg(test)]
+fn buffer(bytes: u64) -> u64 {
+    if std::env::var_os(super::tests::SMALL_BUFFERS).is_some() { bytes / 256 } else { bytes }
+}
+
 impl Store {
     /// Opens or creates it in a folder that is its own.
     pub fn open(path: &Path, cache: u64, filters: Arc<SeenFilters>, lock: File) -> Result<Self, StoreError> {
@@ -122,7 +133,7 @@ impl Store {
         let options = |memory: u64| {
             KeyspaceCreateOptions::default()
                 .manual_journal_persist(true)
-                .max_memtable_size(memory)
+                .max_memtable_size(buffer(memory))
                 .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(8 * MIB)))
         };
         let index = |name: &str, memory: u64| database.keyspace(name, || options(memory));

@@ -1,5 +1,8 @@
 //! What only this engine promises: that it is durable, and what is on its disk.
 
+mod crash;
+#[path = "../../../tests/disk/mod.rs"]
+pub mod disk;
 mod durable;
 mod kill;
 mod limits;
@@ -13,6 +16,9 @@ use bytes::Bytes;
 use super::{Config, Embedded};
 use crate::journal::{Append, Journal, Lane};
 use crate::model::{Event, EventType, ManualClock, Ordering, Timestamp, WebhookUid};
+
+/// Tells a child that its store has small write buffers.
+pub const SMALL_BUFFERS: &str = "HERALD_TEST_SMALL_BUFFERS";
 
 /// A journal in a folder of its own, whose clock the test moves.
 struct Bench {

@@ -28,7 +28,8 @@ pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
             (keys::webhook(&key).expect("a key"), Ticket::decode(&entry).expect("a ticket"));
         found.entry(webhook).or_default().pending += 1;
         let seq = keys::last(&key).expect("a key");
-        assert!(seq >= lanes.cell(webhook).lock().low, "{seq} is below the low-water mark");
+        let low = lanes.cell(webhook).lock().low;
+        assert!(seq >= low, "{seq} of {webhook} is below its low-water mark {low}");
         let record = record::event_of_entry(&entry);
         bytes += record.len() as u64;
         assert_eq!(record.is_empty(), ticket.shared, "{seq}");

@@ -1,0 +1,355 @@
+//! A power cut at any moment loses nothing that was acknowledged.
+//!
+//! ```text
+//! child: journal under load, on a recorded disk; it writes to LEDGER, on the same disk,
+//!        what was acknowledged and what it is about to settle
+//! test:  for many moments of the log, and for several ways to lose what was not fsynced:
+//!        open the journal on what is left, and compare with LEDGER as it was at that moment
+//! ```
+
+#![expect(clippy::print_stdout, reason = "figures that the documentation gives")]
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::disk::log::{self, Op};
+use super::disk::world::{self, Crash, World};
+use super::disk::{self, Dice, Disk};
+use super::{SMALL_BUFFERS, event, soon, webhook};
+use crate::journal::embedded::record::{self, Ticket};
+use crate::journal::embedded::{Config, Embedded, keys};
+use crate::journal::{Append, Appended, DeathNote, Journal, Lane, Lease, Outcome};
+use crate::model::{Clock, Ordering};
+
+/// Tells the child where to work; nobody else sets it.
+const FOLDER: &str = "HERALD_TEST_CRASH_FOLDER";
+
+/// How many events the child appends, and how large the last ones are.
+const EVENTS: &str = "HERALD_TEST_CRASH_EVENTS";
+const LARGE: &str = "HERALD_TEST_CRASH_LARGE";
+
+/// States to look at, and the seed; to look longer, or again.
+const STATES: &str = "HERALD_TEST_CRASH_STATES";
+const SEED: &str = "HERALD_TEST_CRASH_SEED";
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn size(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// What was promised, a line at a time.
+#[derive(Clone)]
+pub struct Ledger(Arc<Mutex<std::fs::File>>);
+
+impl Ledger {
+    /// In the folder that is recorded.
+    pub fn new(folder: &Path) -> Self {
+        let file = std::fs::File::create(folder.join("LEDGER")).expect("a ledger");
+        Self(Arc::new(Mutex::new(file)))
+    }
+
+    /// One write.
+    pub fn say(&self, line: &str) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(format!("{line}\n").as_bytes()).expect("written");
+    }
+}
+
+/// What a ledger says must be there.
+#[derive(Debug, Default)]
+pub struct Promised {
+    /// By webhook: acknowledged, and nobody was about to settle it.
+    pub pending: BTreeMap<u8, BTreeSet<String>>,
+    /// Acknowledged, the last of them.
+    pub last: Option<(String, Vec<u8>)>,
+}
+
+impl Promised {
+    /// From its lines; the last may be cut short.
+    pub fn read(text: &str) -> Self {
+        let mut promised = Self::default();
+        // A delivery may be out before its event's line is.
+        let mut settling: HashSet<(u8, String)> = HashSet::new();
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        for line in complete.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["STORED", id, webhooks] => {
+                    let webhooks: Vec<u8> =
+                        webhooks.split(',').map(|n| n.parse().expect("a number")).collect();
+                    for webhook in webhooks.iter().filter(|n| !settling.contains(&(**n, id.to_owned()))) {
+                        promised.pending.entry(*webhook).or_default().insert(id.to_owned());
+                    }
+                    promised.last = Some((id.to_owned(), webhooks));
+                }
+                ["SETTLING", webhook, id] => {
+                    let webhook = webhook.parse().expect("a number");
+                    promised.pending.entry(webhook).or_default().remove(id);
+                    settling.insert((webhook, id.to_owned()));
+                }
+                ["DROPPING", webhook] => drop(promised.pending.remove(&webhook.parse().expect("a number"))),
+                _ => panic!("{line}"),
+            }
+        }
+        promised
+    }
+}
+
+fn random_event(dice: &mut Dice, id: &str, bytes: usize) -> Arc<crate::model::Event> {
+    let mut event = (*event(id, &format!("u{}", dice.below(20)))).clone();
+    let noise: Vec<u8> =
+        std::iter::repeat_with(|| dice.roll().to_ne_bytes()).take(bytes / 8).flatten().collect();
+    event.data = Bytes::from(noise);
+    Arc::new(event)
+}
+
+/// Webhook 1 delivers, 2 does in order and retries, 3 is dropped, 4 has dead letters, 5 waits.
+async fn deliver(journal: Embedded, ledger: Ledger, number: u8) {
+    let ordering = if number == 2 { Ordering::PerUser } else { Ordering::None };
+    let mut dice = Dice(u64::from(number));
+    loop {
+        let Ok(mut lane) = journal.claim(webhook(number), ordering).await else {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        };
+        while let Ok(leases) = lane.next(8).await {
+            for lease in leases {
+                let id = lease.delivery().event.id.clone();
+                let outcome = match (number, dice.below(3)) {
+                    (2, 0) => Outcome::Retry { after: Duration::from_millis(5) },
+                    (4, 0 | 1) => Outcome::Dead(DeathNote {
+                        reason: "Test".to_owned(),
+                        message: "it said so".to_owned(),
+                    }),
+                    _ => {
+                        ledger.say(&format!("SETTLING {number} {id}"));
+                        Outcome::Done
+                    }
+                };
+                lease.settle(outcome).await;
+            }
+        }
+    }
+}
+
+/// The child. Without a folder there is nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let folder = PathBuf::from(folder);
+    let ledger = Ledger::new(&folder);
+    let journal = Embedded::open(Config::new(folder.join("journal")), Clock::default()).expect("it opens");
+    let deliveries: Vec<_> =
+        [1, 2, 4].map(|n| tokio::spawn(deliver(journal.clone(), ledger.clone(), n))).into_iter().collect();
+    let mut dice = Dice(number(SEED, 1));
+    let (events, large) = (number(EVENTS, 1), number(LARGE, 0));
+    let mut at = 0;
+    while at < events {
+        let mut batch = Vec::new();
+        let mut lines = Vec::new();
+        for _ in 0..=dice.below(4) {
+            let mut webhooks: Vec<u8> = (1..=5).filter(|_| dice.below(2) == 0).collect();
+            if webhooks.is_empty() {
+                webhooks.push(5);
+            }
+            let bytes = if at + large >= events { 60_000 } else { 50 + dice.below(1500) };
+            let id = format!("e{at}");
+            let list: Vec<_> = webhooks.iter().map(u8::to_string).collect();
+            lines.push(format!("STORED {id} {}", list.join(",")));
+            let event = random_event(&mut dice, &id, bytes);
+            batch.push(Append { event, webhooks: webhooks.into_iter().map(webhook).collect() });
+            at += 1;
+        }
+        let answers = journal.append(batch).await;
+        assert!(answers.iter().all(|answer| *answer == Appended::Stored), "{answers:?}");
+        for line in &lines {
+            ledger.say(line);
+        }
+        if dice.below(100) == 0 {
+            let store = journal.0.core.store().expect("open");
+            tokio::task::spawn_blocking(move || store.compact()).await.expect("no panic").expect("compacted");
+        }
+        if at > events / 2 && dice.below(40) == 0 {
+            ledger.say("DROPPING 3");
+            journal.drop_webhook(webhook(3)).await.expect("dropped");
+        }
+    }
+    for task in deliveries {
+        task.abort();
+    }
+    journal.close().await.expect("closed");
+}
+
+/// Runs a child of this test binary on the disk.
+pub fn run(disk: &Disk, test: &str, environment: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(FOLDER, disk.root());
+    command.env(SMALL_BUFFERS, "1").envs(environment.iter().copied()).stdout(Stdio::null());
+    disk.watch(&mut command);
+    assert!(command.status().expect("it starts").success(), "{test} failed");
+}
+
+/// Deliveries and dead letters, by webhook.
+fn found(journal: &Embedded) -> BTreeMap<u8, BTreeSet<String>> {
+    let store = journal.0.core.store().expect("open");
+    let mut found: BTreeMap<u8, BTreeSet<String>> = BTreeMap::new();
+    let mut add = |key: &[u8], event: crate::model::Event| {
+        found.entry(key[0]).or_default().insert(event.id);
+    };
+    let shared = |seq: u64| {
+        let record = store.events.get(keys::seq(seq)).expect("readable").expect("an event");
+        record::decode_event(&record).expect("an event")
+    };
+    for guard in store.ready.iter() {
+        let (key, entry) = guard.into_inner().expect("readable");
+        let own = record::event_of_entry(&entry);
+        let event = if Ticket::decode(&entry).expect("a ticket").shared {
+            shared(keys::last(&key).expect("a key"))
+        } else {
+            record::decode_event(own).expect("an event")
+        };
+        add(&key, event);
+    }
+    for guard in store.order.iter() {
+        let key = guard.key().expect("readable");
+        add(&key, shared(keys::last(&key).expect("a key")));
+    }
+    for guard in store.dead.iter() {
+        let (key, letter) = guard.into_inner().expect("readable");
+        add(&key, (*record::decode_death(&letter).expect("a letter").event).clone());
+    }
+    found
+}
+
+/// Is printed by whatever panics while it is there.
+struct Said(String);
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.0);
+        }
+    }
+}
+
+/// Opens what a crash has left, and compares; opening compares the counts.
+async fn check(folder: &Path, promised: &Promised, what: &str) {
+    let opened = Embedded::open(Config::new(folder.join("journal")), Clock::default());
+    let journal = opened.unwrap_or_else(|cause| panic!("{what}: {cause}"));
+    let found = found(&journal);
+    for (number, ids) in &promised.pending {
+        let there = found.get(number).cloned().unwrap_or_default();
+        let lost: Vec<_> = ids.difference(&there).collect();
+        assert!(lost.is_empty(), "{what}: lost for webhook {number}: {lost:?}");
+    }
+    if let Some((id, webhooks)) = &promised.last {
+        let repeat =
+            Append { event: event(id, "u"), webhooks: webhooks.iter().copied().map(webhook).collect() };
+        assert_eq!(soon(journal.append(vec![repeat])).await, [Appended::Duplicate], "{what}: {id}");
+    }
+    soon(journal.close()).await.unwrap_or_else(|cause| panic!("{what}: {cause}"));
+}
+
+/// Looks at `states` of the moments that `choose` likes.
+async fn look(
+    disk: &Disk,
+    ops: &[Op],
+    states: usize,
+    seed: u64,
+    choose: impl Fn(&Op, usize) -> bool,
+) -> usize {
+    let mut dice = Dice(seed);
+    let likely: HashSet<usize> =
+        ops.iter().enumerate().filter(|(i, op)| choose(op, *i)).map(|(i, _)| i).collect();
+    // Where there are more such moments than states, some are left out by chance.
+    let share = states * 3 / 4;
+    let every = likely.len().div_ceil(share.max(1)).max(1);
+    let others = ops.len().div_ceil((states / 4).max(1)).max(1);
+    let mut world = World::new();
+    let mut looked = 0;
+    for (i, op) in ops.iter().enumerate() {
+        let before = likely.contains(&i) && dice.below(every) == 0;
+        if before || dice.below(others) == 0 {
+            let crash = match dice.below(10) {
+                0..=3 => Crash::Everything,
+                4 => Crash::Names,
+                5 => Crash::Bytes,
+                6 => Crash::Killed,
+                _ => Crash::Chance(dice.roll()),
+            };
+            let mut left = disk::folder();
+            world.write(crash, left.path()).expect("written");
+            let promised = Promised::read(&world.text("LEDGER"));
+            let what = format!("seed {seed}, before operation {i} of {} ({op:?}), {crash:?}", ops.len());
+            let what = what.chars().take(400).collect::<String>();
+            // It stays where it is if this fails.
+            left.disable_cleanup(true);
+            let what = Said(format!("{what}, in {}", left.path().display()));
+            check(left.path(), &promised, &what.0).await;
+            left.disable_cleanup(false);
+            looked += 1;
+        }
+        world.apply(op);
+    }
+    let end = disk::folder();
+    world.write(Crash::Killed, end.path()).expect("written");
+    world::assert_equal(&disk.root(), end.path());
+    looked
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
+    let seed = number(SEED, rand::random_range(0..1_000_000));
+    let states = size(STATES, 300);
+    let disk = Disk::new();
+    let text = seed.to_string();
+    run(&disk, "journal::embedded::tests::crash::child", &[(SEED, &text), (EVENTS, "400")]);
+    let ops = log::read(&std::fs::read(disk.log()).expect("a log"));
+    let count = |choose: fn(&Op) -> bool| ops.iter().filter(|op| choose(op)).count();
+    let syncs = count(|op| matches!(op, Op::Sync { .. }));
+    let names = count(|op| matches!(op, Op::Rename { .. } | Op::Unlink { .. }));
+    assert!(names > 50, "{names} renames and removals: there were no flushes and compactions");
+    let looked = look(&disk, &ops, states, seed, |op, i| {
+        let around = |op: &Op| {
+            matches!(op, Op::Sync { .. } | Op::Rename { .. } | Op::Unlink { .. } | Op::Mkdir { .. })
+        };
+        around(op) || i.checked_sub(1).and_then(|i| ops.get(i)).is_some_and(around)
+    })
+    .await;
+    println!(
+        "seed {seed}: {} operations ({syncs} syncs, {names} renames and removals), {looked} states, nothing lost",
+        ops.len()
+    );
+}
+
+#[tokio::test]
+async fn a_power_cut_around_a_change_of_the_log_loses_nothing_that_was_acknowledged() {
+    let seed = number(SEED, rand::random_range(0..1_000_000));
+    let states = size(STATES, 300) / 60;
+    let disk = Disk::new();
+    let text = seed.to_string();
+    // The library takes a new log after 64 MB.
+    run(&disk, "journal::embedded::tests::crash::child", &[(SEED, &text), (EVENTS, "1500"), (LARGE, "1400")]);
+    let ops = log::read(&std::fs::read(disk.log()).expect("a log"));
+    let made: Vec<_> = ops
+        .iter()
+        .enumerate()
+        .filter(|(_, op)| matches!(op, Op::Open { path, created: true, .. } if path.ends_with("/1.jnl")))
+        .map(|(i, _)| i)
+        .collect();
+    assert!(!made.is_empty(), "the log was not changed");
+    let looked =
+        look(&disk, &ops, states, seed, |_, i| made.iter().any(|at| (at - 20..at + 60).contains(&i))).await;
+    println!(
+        "seed {seed}: {} operations, the log changed at {made:?}, {looked} states, nothing lost",
+        ops.len()
+    );
+}
