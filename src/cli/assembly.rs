@@ -158,7 +158,7 @@ impl Assembly {
         journal.metrics().register(&mut self.registry);
         let (ready, live) = (journal.clone(), journal.clone());
         self.health.ready.push(Check::new("journal", move || ready.is_open()));
-        self.health.live.push(Check::new("journal", move || live.is_open()));
+        self.health.live.push(Check::new("journal", move || live.is_alive()));
         self.journal = Some(journal.clone());
 
         let freshness = Freshness::default();

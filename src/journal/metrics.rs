@@ -37,6 +37,8 @@ pub struct Metrics {
     pub attempts_lost: Counter,
     /// Accepted events that are not in the history.
     pub events_not_kept: Counter,
+    /// Stores that were opened again after a failure.
+    pub reopened: Counter,
 }
 
 impl Default for Metrics {
@@ -52,6 +54,7 @@ impl Default for Metrics {
             evicted: Family::default(),
             attempts_lost: Counter::default(),
             events_not_kept: Counter::default(),
+            reopened: Counter::default(),
         }
     }
 }
@@ -119,6 +122,11 @@ impl Metrics {
             "herald_journal_events_not_kept",
             "Accepted events that could not be kept for a Replay of everything; they are delivered all the same",
             self.events_not_kept.clone(),
+        );
+        registry.register(
+            "herald_journal_reopened",
+            "How many times the journal was opened again after a write or an fsync that failed",
+            self.reopened.clone(),
         );
     }
 }

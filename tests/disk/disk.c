@@ -19,6 +19,8 @@
  *                       space 100000      so many bytes can still be written, then ENOSPC, the
  *                                         last write cut short; statvfs says so too
  *
+ * Nothing fails for what is in the folder itself, so that a test can keep notes there.
+ *
  * The log is a sequence of records: `struct record`, then path, second path and
  * data. Paths are relative to the folder. A record is written before the call
  * that it describes returns to the process, and in the order in which the calls
@@ -185,8 +187,11 @@ static void read_faults(void) {
     }
 }
 
+static bool can_fail(int fd) { return strchr(files[fd].path, '/') || files[fd].directory; }
+
 /* With the lock held: the error that this call has to fail with, or 0. */
-static int fault(enum class class, long *slow) {
+static int fault(int fd, enum class class, long *slow) {
+    if (!can_fail(fd)) return 0;
     read_faults();
     if (slow) *slow = faults[class].slow;
     if (!faults[class].set) return 0;
@@ -328,9 +333,9 @@ static ssize_t written(int fd, const struct iovec *data, int count, off64_t at) 
     pthread_mutex_lock(&lock);
     size_t length = 0;
     for (int i = 0; i < count; i++) length += data[i].iov_len;
-    int error = fault(WRITING, NULL);
+    int error = fault(fd, WRITING, NULL);
     struct iovec cut;
-    if (!error && space >= 0 && (long long)length > space) {
+    if (!error && can_fail(fd) && space >= 0 && (long long)length > space) {
         /* As a disk does it: some of it, and the error with the next one. */
         if (!space) error = ENOSPC;
         else {
@@ -354,7 +359,7 @@ static ssize_t written(int fd, const struct iovec *data, int count, off64_t at) 
     ssize_t n = at < 0 ? REAL(writev)(fd, data, count) : REAL(pwritev64)(fd, data, count, at);
     error = errno;
     if (n > 0) {
-        if (space >= 0) space -= n;
+        if (can_fail(fd) && space >= 0) space -= n;
         struct record record = { .kind = WRITE, .fd = fd, .data_length = (uint32_t)n, .number = (uint64_t)offset };
         note(record, NULL, NULL, data, count);
     }
@@ -403,7 +408,7 @@ static int synced(int fd, int (*real)(int)) {
     long slow = 0;
     pthread_mutex_lock(&lock);
     uint64_t began = records;
-    int error = fault(files[fd].directory ? DIRSYNC : FSYNC, &slow);
+    int error = fault(fd, files[fd].directory ? DIRSYNC : FSYNC, &slow);
     pthread_mutex_unlock(&lock);
     if (slow) nanosleep(&(struct timespec){ slow / 1000, slow % 1000 * 1000000 }, NULL);
     int result = error ? -1 : real(fd);

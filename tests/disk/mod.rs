@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// Names the file of the faults, to the child as well.
+pub const FAULTS: &str = "HERALD_DISK_FAULTS";
+
 /// A folder whose changes are recorded.
 pub struct Disk {
     folder: tempfile::TempDir,
@@ -46,13 +49,20 @@ impl Disk {
             .env("LD_PRELOAD", library())
             .env("HERALD_DISK_ROOT", self.root())
             .env("HERALD_DISK_LOG", self.log())
-            .env("HERALD_DISK_FAULTS", self.faults());
+            .env(FAULTS, self.faults());
     }
 
     /// Where the faults stand.
     pub fn faults(&self) -> PathBuf {
         self.folder.path().join("faults")
     }
+}
+
+/// Changes what fails from now on: see `disk.c`.
+pub fn fail(faults: &Path, what: &str) {
+    let new = faults.with_extension("new");
+    std::fs::write(&new, what).expect("written");
+    std::fs::rename(&new, faults).expect("renamed");
 }
 
 /// A folder in memory, if there is a place for it.

@@ -117,6 +117,13 @@ impl Inner {
         self.holder = None;
     }
 
+    /// Forgets what the store is about to be asked again. What claims so far
+    /// have sent or will send does not count any more.
+    pub fn forget(&mut self) {
+        let (epoch, reported) = (self.epoch, self.reported);
+        *self = Self { epoch, reported, dropped: epoch, ..Self::default() };
+    }
+
     /// Moves the low-water mark up to what has not ended on the disk.
     pub fn raise_low(&mut self) {
         if let Some(holder) = &self.holder {

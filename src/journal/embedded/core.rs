@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
@@ -28,6 +29,12 @@ pub const PERMIT: u64 = 1024;
 /// Outcomes that may wait for the writer.
 const WAITING_OUTCOMES: usize = 16_384;
 
+/// Why there is no store, and since when.
+struct Failure {
+    what: String,
+    since: Instant,
+}
+
 /// See the module.
 pub struct Core {
     /// Limits.
@@ -50,9 +57,9 @@ pub struct Core {
     pub history: History,
     /// What it did.
     pub metrics: Metrics,
-    /// `None` once it was let go: after a failure, or closed.
+    /// `None` while it is let go: after a failure, until it is reopened, or closed.
     store: RwLock<Option<Arc<Store>>>,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Failure>>,
     held: AtomicU64,
     durable: AtomicU64,
 }
@@ -94,13 +101,42 @@ impl Core {
     /// What to say when there is no store.
     pub fn unavailable(&self) -> Unavailable {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        Unavailable(failure.clone().unwrap_or_else(|| "it is closed".to_owned()))
+        Unavailable(
+            failure.as_ref().map_or_else(|| "it is closed".to_owned(), |failure| failure.what.clone()),
+        )
     }
 
-    /// Lets go of the store, for good: nothing is written on after a failure.
-    /// Reopening it would put another one in its place here.
-    pub fn let_go(&self, failure: Option<String>) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    /// For how long it has not been possible to open the store; `None` while there was no failure.
+    pub fn failing_for(&self) -> Option<Duration> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().map(|failure| failure.since.elapsed())
+    }
+
+    /// Lets go of the store: nothing is written on after a failure. Every lane is lost.
+    pub fn let_go(&self, what: String) {
+        {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = failure.as_ref().map_or_else(Instant::now, |failure| failure.since);
+            *failure = Some(Failure { what, since });
+        }
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lanes.revoke_all();
+    }
+
+    /// Goes on with a store that was opened again: `next` is its next event's number.
+    pub fn go_on(&self, store: Arc<Store>, next: u64) {
+        self.recent.clear();
+        self.set_durable(next);
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(store);
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.inbox.resume();
+        for cell in self.lanes.all() {
+            self.lanes.offer(&cell);
+        }
+    }
+
+    /// Ends all work, for good.
+    pub fn end(&self) {
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.room.close();
         self.outcomes.close();

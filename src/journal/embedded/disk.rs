@@ -1,8 +1,8 @@
 //! What the journal asks of the disk beside what the storage library does.
 
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
 /// Makes the names in a folder durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
@@ -18,4 +18,39 @@ pub fn sync_folders(path: &Path) -> io::Result<()> {
         }
     }
     sync_folder(path)
+}
+
+/// Replaces a file by a copy of it that is durable; its name is when its folder was synced.
+pub fn rewrite(path: &Path) -> io::Result<()> {
+    let new = with_suffix(path, "new");
+    copy(path, &new).and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
+        // The room may be needed.
+        let _ = std::fs::remove_file(&new);
+    })
+}
+
+/// Copies a file, and makes the copy durable. What is only zeros takes no room, as in a log
+/// that was made longer than what is in it.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let mut piece = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        let read = from.read(&mut piece)?;
+        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        if bytes.iter().any(|byte| *byte != 0) {
+            to.seek(SeekFrom::Start(length))?;
+            to.write_all(bytes)?;
+        }
+        length += read as u64;
+    }
+    to.set_len(length)?;
+    to.sync_all()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
 }

@@ -44,7 +44,16 @@ struct State {
     urgent: usize,
     /// How many urgent ones were taken together the last time.
     expected: usize,
-    closed: bool,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Open,
+    /// The store is being reopened: only a wish to close is taken.
+    Refusing,
+    Closed,
 }
 
 impl State {
@@ -60,8 +69,10 @@ impl Inbox {
     pub fn push(&self, op: Op) -> bool {
         let urgent = op.is_urgent();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
-            return false;
+        match state.mode {
+            Mode::Open => {}
+            Mode::Refusing if matches!(op, Op::Close(_)) => {}
+            Mode::Refusing | Mode::Closed => return false,
         }
         state.ops.push(op);
         state.urgent += usize::from(urgent);
@@ -102,8 +113,38 @@ impl Inbox {
     /// Takes what is left and lets nothing more in.
     pub fn close(&self) -> Vec<Op> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.closed = true;
+        state.mode = Mode::Closed;
         std::mem::take(&mut state.ops)
+    }
+
+    /// Takes what is left but a wish to close, and lets nothing else in.
+    pub fn refuse(&self) -> Vec<Op> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.mode = Mode::Refusing;
+        state.urgent = 0;
+        state.expected = 0;
+        let (closing, left) =
+            std::mem::take(&mut state.ops).into_iter().partition(|op| matches!(op, Op::Close(_)));
+        state.ops = closing;
+        left
+    }
+
+    /// Waits for a wish to close, `patience` at most; whether there is one.
+    pub fn is_closing_within(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.ops.is_empty() {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
+            (state, _) = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.ops.is_empty()
+    }
+
+    /// Lets everything in again.
+    pub fn resume(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.urgent = state.ops.len();
+        state.mode = Mode::Open;
     }
 }
 

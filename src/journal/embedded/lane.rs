@@ -257,7 +257,11 @@ impl journal::Lease for EmbeddedLease {
             (Arc::clone(&self.cell), self.epoch, self.seq, self.place, self.ticket);
         let sent = core.inbox.push(Op::Settle(Settle { cell, epoch, seq, place, ticket, end, unblocks }));
         drop(inner);
-        if sent { Settled::Ok } else { Settled::Unknown }
+        if sent {
+            return Settled::Ok;
+        }
+        core.outcomes.add_permits(1);
+        Settled::Unknown
     }
 }
 

@@ -41,6 +41,7 @@ mod outcome;
 mod queue;
 mod recent;
 mod record;
+mod reopen;
 mod retries;
 mod seen;
 mod store;
@@ -167,7 +168,7 @@ impl Embedded {
         let writer = core.store().map(|store| Writer::new(Arc::clone(&core), store, counters));
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let writer = thread
-            .spawn(move || writer.map(Writer::run).unwrap_or_default())
+            .spawn(move || writer.map(reopen::run).unwrap_or_default())
             .map_err(|cause| OpenError::Io { path, cause })?;
         Ok(Self(Arc::new(Owner { core, writer: Some(writer) })))
     }
@@ -177,10 +178,14 @@ impl Embedded {
         &self.0.core.metrics
     }
 
-    /// Whether it takes and gives anything: not after a failed write, and only
-    /// a restart can help then.
+    /// Whether it takes and gives anything: not after a failed write, until it is reopened.
     pub fn is_open(&self) -> bool {
         self.0.core.store().is_some()
+    }
+
+    /// Whether it is open, or may yet be reopened; if not, only a new process can help.
+    pub fn is_alive(&self) -> bool {
+        self.is_open() || self.0.core.failing_for().is_some_and(|time| time < reopen::HOPELESS)
     }
 
     /// How many times it has waited for the disk.
@@ -228,6 +233,7 @@ impl Journal for Embedded {
         let items = batch.into_iter().map(Item::new).collect();
         let (answer, answers) = oneshot::channel();
         if !core.inbox.push(Op::Append(Batch { items, bytes, permits, answer })) {
+            core.room.add_permits(permits as usize);
             return refused();
         }
         answers.await.unwrap_or_else(|_| vec![Appended::Unknown; count])

@@ -135,6 +135,16 @@ pub enum End {
     Unreadable,
 }
 
+impl End {
+    /// Whether it came by a lease, which waited for a permit.
+    pub const fn has_permit(&self) -> bool {
+        match self {
+            Self::Done | Self::Retry(..) | Self::Dead(..) => true,
+            Self::Expired | Self::Unreadable => false,
+        }
+    }
+}
+
 /// A delivery in `ready` that must wait for an earlier one.
 pub struct Parking {
     /// Its lane.

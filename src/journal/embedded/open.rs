@@ -119,31 +119,46 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
         TryLockError::Error(cause) => io(cause),
     })?;
     check_format(path)?;
-    let failed = |cause| OpenError::Store { path: path.clone(), cause };
     let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
-    let filters = Arc::new(SeenFilters(Arc::clone(&spaces)));
-    let home = path.join("store");
+    let lanes = Lanes::default();
+    let (store, counters) = open_store(config, Arc::new(lock), &spaces, &lanes)?;
+    Ok(Opened { store, counters, lanes, spaces })
+}
+
+/// Opens or creates the store, and takes over its counts. Who calls it holds the lock.
+pub fn open_store(
+    config: &Config,
+    lock: Arc<File>,
+    spaces: &Arc<Spaces>,
+    lanes: &Lanes,
+) -> Result<(Store, Option<Counters>), OpenError> {
+    let failed = |cause| OpenError::Store { path: config.path.clone(), cause };
+    let filters = Arc::new(SeenFilters(Arc::clone(spaces)));
+    let home = home(&config.path);
     if !home.exists() {
         create(&home, config.cache_bytes, &filters, &lock)?;
     }
     let store = Store::open(&home, config.cache_bytes, filters, lock).map_err(failed)?;
     let counters = store.counters().map_err(failed)?;
-    let lanes = Lanes::default();
-    restore(&store, counters, &spaces, &lanes).map_err(failed)?;
+    restore(&store, counters, spaces, lanes).map_err(failed)?;
     #[cfg(test)]
-    super::tests::recount::check(&store, counters, &lanes);
-    Ok(Opened { store, counters, lanes, spaces })
+    super::tests::recount::check(&store, counters, lanes);
+    Ok((store, counters))
+}
+
+/// The store's folder.
+pub fn home(journal: &Path) -> PathBuf {
+    journal.join("store")
 }
 
 /// Makes an empty store that is there after a crash, or not at all.
-fn create(home: &Path, cache: u64, filters: &Arc<SeenFilters>, lock: &File) -> Result<(), OpenError> {
+fn create(home: &Path, cache: u64, filters: &Arc<SeenFilters>, lock: &Arc<File>) -> Result<(), OpenError> {
     let new = home.with_extension("new");
     let io = |cause| OpenError::Io { path: new.clone(), cause };
     if new.exists() {
         std::fs::remove_dir_all(&new).map_err(io)?;
     }
-    let lock = lock.try_clone().map_err(io)?;
-    let made = Store::open(&new, cache, Arc::clone(filters), lock);
+    let made = Store::open(&new, cache, Arc::clone(filters), Arc::clone(lock));
     drop(made.map_err(|cause| OpenError::Store { path: new.clone(), cause })?);
     disk::sync_folders(&new).map_err(io)?;
     std::fs::rename(&new, home).map_err(io)?;
@@ -199,6 +214,9 @@ fn restore(
     }
     let now = counters.map_or(Timestamp::from_millis(0), |counters| counters.now);
     spaces.restore(now, counts);
+    for cell in lanes.all() {
+        cell.lock().forget();
+    }
     for guard in store.lanes.iter() {
         let (key, value) = guard.into_inner()?;
         if let (16, Some(webhook)) = (key.len(), keys::webhook(&key)) {

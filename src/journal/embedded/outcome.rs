@@ -24,9 +24,7 @@ impl Writer {
     /// Carries out an outcome.
     pub fn settle(&mut self, commit: &mut Commit, settle: Settle) -> Result<(), StoreError> {
         let Settle { cell, epoch, seq, place, ticket, end, unblocks } = settle;
-        if matches!(end, End::Done | End::Retry(..) | End::Dead(..)) {
-            commit.outcomes += 1;
-        }
+        commit.outcomes += usize::from(end.has_permit());
         if cell.lock().dropped >= epoch {
             return Ok(());
         }

@@ -38,6 +38,11 @@ impl Recent {
         }
     }
 
+    /// Forgets all: their numbers may be given again.
+    pub fn clear(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+    }
+
     /// The event of a number, if it is still here.
     pub fn get(&self, seq: u64) -> Option<Arc<Event>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

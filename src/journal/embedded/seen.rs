@@ -98,10 +98,11 @@ impl Spaces {
         Self { window, state: Mutex::new(State { now, counts }) }
     }
 
-    /// Adds the counts that a store kept.
+    /// Takes over the counts that a store kept.
     pub fn restore(&self, now: Timestamp, kept: impl IntoIterator<Item = (u64, u64)>) {
         let mut state = self.lock();
         state.now = now;
+        state.counts.clear();
         for (space, count) in kept {
             state.counts.entry(space).or_default().count = count;
         }

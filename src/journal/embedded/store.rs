@@ -72,7 +72,7 @@ pub struct Store {
     meta: Keyspace,
     syncs: AtomicU64,
     /// Of the directory; goes with the database, which comes before it here.
-    _lock: File,
+    lock: Arc<File>,
     #[cfg(test)]
     pub(super) fail_sync: std::sync::atomic::AtomicBool,
     /// While a test holds it, the disk takes its time.
@@ -120,7 +120,12 @@ fn buffer(bytes: u64) -> u64 {
 
 impl Store {
     /// Opens or creates it in a folder that is its own.
-    pub fn open(path: &Path, cache: u64, filters: Arc<SeenFilters>, lock: File) -> Result<Self, StoreError> {
+    pub fn open(
+        path: &Path,
+        cache: u64,
+        filters: Arc<SeenFilters>,
+        lock: Arc<File>,
+    ) -> Result<Self, StoreError> {
         let database = Database::builder(path)
             .cache_size(cache)
             .worker_threads(1)
@@ -158,7 +163,7 @@ impl Store {
             meta: index("meta", 256 * KIB)?,
             database,
             syncs: AtomicU64::new(0),
-            _lock: lock,
+            lock,
             #[cfg(test)]
             fail_sync: std::sync::atomic::AtomicBool::new(false),
             #[cfg(test)]
@@ -206,6 +211,11 @@ impl Store {
         self.database.persist(PersistMode::SyncData)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(start.elapsed())
+    }
+
+    /// The lock of the directory, for who is about to let go of this and wants to keep that.
+    pub fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.lock)
     }
 
     /// How many times [`Self::sync`] went through to the disk.

@@ -8,7 +8,8 @@
 //!
 //! **Guarantees.** Nothing is answered as stored, and no lane sees it, before
 //! it is on the disk. After a write or a sync that failed nothing is written
-//! any more: everybody is told, and the store is let go.
+//! any more: everybody is told, the store is let go, and [`super::reopen`]
+//! opens it again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard};
@@ -50,6 +51,36 @@ pub struct Writer {
     unsynced: Option<Instant>,
     ticked: Instant,
     persisted: Timestamp,
+    /// Permits of what was taken from the inbox, which have not been given back.
+    owed: Owed,
+}
+
+/// Permits of [`Core::room`] and [`Core::outcomes`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Owed {
+    room: usize,
+    outcomes: usize,
+}
+
+impl Owed {
+    fn add(&mut self, ops: &[Op]) {
+        for op in ops {
+            match op {
+                Op::Append(batch) => self.room += batch.permits as usize,
+                Op::Settle(settle) => self.outcomes += usize::from(settle.end.has_permit()),
+                Op::Park(_) | Op::State(_) | Op::Barrier(_) | Op::Forget(_) | Op::Drop(..) | Op::Close(_) => {
+                }
+            }
+        }
+    }
+}
+
+/// A store that must not be written any more.
+pub struct Failed {
+    /// Why.
+    pub cause: StoreError,
+    /// To be dropped before it is opened again.
+    pub store: Arc<Store>,
 }
 
 /// What is to be done with the locks free, after the write or the sync.
@@ -145,25 +176,32 @@ impl Writer {
             unsynced: None,
             ticked: Instant::now(),
             persisted: counters.now,
+            owed: Owed::default(),
         }
     }
 
-    /// Runs until it is told to close, or the store fails.
-    pub fn run(mut self) {
-        let failure = loop {
+    /// Runs until it is told to close, or the store fails; says why in that case.
+    /// Then nothing more is taken, everybody was told, and the store was let go but by readers.
+    pub fn run(mut self) -> Option<Failed> {
+        loop {
             let ops = self.core.inbox.take(self.patience());
+            self.owed.add(&ops);
             match self.round(ops) {
                 Ok(None) => {}
                 Ok(Some(closed)) => {
-                    self.leave(None);
+                    self.core.inbox.close().into_iter().for_each(refuse);
+                    self.end_compaction();
+                    self.core.end();
+                    drop(self);
                     let _ = closed.send(());
-                    return;
+                    return None;
                 }
-                Err(cause) => break cause,
+                Err(cause) => {
+                    self.fail(&cause);
+                    return Some(Failed { cause, store: self.store });
+                }
             }
-        };
-        tracing::error!(error = %failure, "the journal failed and takes nothing more");
-        self.leave(Some(failure.to_string()));
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -201,6 +239,7 @@ impl Writer {
         for (to, answers) in commit.answers {
             let _ = to.send(answers);
         }
+        self.owed.room -= commit.room;
         self.core.room.add_permits(commit.room);
         for action in commit.answered {
             action(&self.core);
@@ -269,7 +308,9 @@ impl Writer {
         for action in commit.written.drain(..) {
             action(&self.core);
         }
-        self.core.outcomes.add_permits(std::mem::take(&mut commit.outcomes));
+        let outcomes = std::mem::take(&mut commit.outcomes);
+        self.owed.outcomes -= outcomes;
+        self.core.outcomes.add_permits(outcomes);
         Ok(())
     }
 
@@ -308,28 +349,33 @@ impl Writer {
         self.compaction = compaction.ok();
     }
 
-    /// Lets go of the store, and tells everybody who waits.
-    fn leave(mut self, failure: Option<String>) {
+    fn end_compaction(&mut self) {
         if let Some(compaction) = self.compaction.take() {
             let _ = compaction.join();
         }
-        let left = self.core.inbox.close();
-        self.core.let_go(failure);
-        for op in left {
-            match op {
-                Op::Append(batch) => {
-                    let refused = Appended::Refused(RefusedReason::Unavailable);
-                    let _ = batch.answer.send(vec![refused; batch.items.len()]);
-                }
-                Op::State(state) => drop(state.answer.send(Err(Lost))),
-                // Who waits for these learns it from the channel's end.
-                Op::Settle(_)
-                | Op::Park(_)
-                | Op::Barrier(_)
-                | Op::Forget(_)
-                | Op::Drop(..)
-                | Op::Close(_) => {}
-            }
+    }
+
+    /// Lets go of the store, and tells everybody who waits.
+    fn fail(&mut self, cause: &StoreError) {
+        let left = self.core.inbox.refuse();
+        self.owed.add(&left);
+        self.core.let_go(cause.to_string());
+        left.into_iter().for_each(refuse);
+        let Owed { room, outcomes } = std::mem::take(&mut self.owed);
+        self.core.room.add_permits(room);
+        self.core.outcomes.add_permits(outcomes);
+        self.end_compaction();
+    }
+}
+
+fn refuse(op: Op) {
+    match op {
+        Op::Append(batch) => {
+            let refused = Appended::Refused(RefusedReason::Unavailable);
+            let _ = batch.answer.send(vec![refused; batch.items.len()]);
         }
+        Op::State(state) => drop(state.answer.send(Err(Lost))),
+        // Who waits for these learns it from the channel's end.
+        Op::Settle(_) | Op::Park(_) | Op::Barrier(_) | Op::Forget(_) | Op::Drop(..) | Op::Close(_) => {}
     }
 }

@@ -1,0 +1,126 @@
+//! Opening the store again, in the same process, after a write or an fsync that failed.
+//!
+//! ```text
+//! writer ── failure ──> nothing is taken, lanes are lost ──> last reader gone, store dropped
+//!    ^                                                              │
+//!    │                        backoff ──> rewrite ──> open ─ failed ┤
+//!    └──────────────── lanes are named anew <──── ok ──┘     ^──────┘
+//! ```
+//!
+//! **Why rewrite.** After an fsync that failed the kernel takes the pages for
+//! clean: what is read back may be in memory only, and no later fsync writes
+//! it. Opened like that, the store would answer a repeat of an event as a
+//! duplicate, which says that it is durable. So what the library reads when it
+//! opens is copied to new files first, which are fsynced and renamed: its logs,
+//! its version files and the names of the current ones. Tables need not be: one
+//! is named in a version file only after its own fsync went well, and one that
+//! is not named is removed by opening.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::disk;
+use super::open::{self, OpenError};
+use super::store::{Counters, Store};
+use super::writer::{Failed, Writer};
+
+/// How long it is waited before the first try; then twice as long each time.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// After so long without success a new process is the only hope.
+pub const HOPELESS: Duration = Duration::from_mins(1);
+
+/// How often it is asked whether the last reader has gone.
+const READER: Duration = Duration::from_millis(1);
+
+/// Runs writers, one after the other, until one is told to close.
+pub fn run(mut writer: Writer) {
+    let core = Arc::clone(&writer.core);
+    loop {
+        let Some(Failed { cause, store }) = writer.run() else {
+            return;
+        };
+        tracing::error!(error = %cause, "the journal failed; it is opened again");
+        let lock = store.lock();
+        drop_when_last(store);
+        let Some(again) = reopen(&core, &lock) else {
+            // Who wanted to close learns from the channel's end that it was not in order.
+            drop(core.inbox.close());
+            core.end();
+            return;
+        };
+        writer = again;
+    }
+}
+
+/// Readers have it for as long as one reading takes. The library's files must not be in use
+/// any more when they are opened again.
+fn drop_when_last(mut store: Arc<Store>) {
+    while let Err(shared) = Arc::try_unwrap(store) {
+        store = shared;
+        std::thread::sleep(READER);
+    }
+}
+
+/// Tries until it is open, or somebody wants to close.
+fn reopen(core: &Arc<Core>, lock: &Arc<File>) -> Option<Writer> {
+    let mut delay = FIRST;
+    loop {
+        if core.inbox.is_closing_within(delay) {
+            return None;
+        }
+        match attempt(core, lock) {
+            Ok((store, counters)) => {
+                let store = Arc::new(store);
+                core.metrics.reopened.inc();
+                tracing::info!("the journal is open again");
+                let writer = Writer::new(Arc::clone(core), Arc::clone(&store), counters);
+                core.go_on(store, counters.next_seq);
+                return Some(writer);
+            }
+            Err(cause) => {
+                tracing::error!(error = %cause, "the journal cannot be opened again yet");
+                core.let_go(cause.to_string());
+                delay = (delay * 2).min(LONGEST);
+            }
+        }
+    }
+}
+
+fn attempt(core: &Core, lock: &Arc<File>) -> Result<(Store, Counters), OpenError> {
+    let config = &core.config;
+    rewrite(&open::home(&config.path)).map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
+    let (store, counters) = open::open_store(config, Arc::clone(lock), &core.spaces, &core.lanes)?;
+    let none = Counters { next_seq: 1, live_bytes: 0, now: core.clock.now() };
+    Ok((store, counters.unwrap_or(none)))
+}
+
+/// Makes durable what will be read, whatever the kernel believes of it.
+fn rewrite(home: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(home)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            disk::rewrite(&path)?;
+        }
+    }
+    for entry in std::fs::read_dir(home.join("keyspaces"))? {
+        for entry in std::fs::read_dir(entry?.path())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && is_version(&entry.file_name().to_string_lossy()) {
+                disk::rewrite(&entry.path())?;
+            }
+        }
+    }
+    disk::sync_folders(home)
+}
+
+/// The library's `v1`, `v2` … and `current`.
+fn is_version(name: &str) -> bool {
+    name == "current" || name.strip_prefix('v').is_some_and(|number| number.parse::<u64>().is_ok())
+}
