@@ -11,12 +11,14 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fjall::compaction::Leveled;
 use fjall::config::{BlockSizePolicy, FilterPolicy, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
+use fjall::{
+    AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
+};
 
 use super::keys;
 use super::record::{Corrupt, Reader};
@@ -70,6 +72,8 @@ pub struct Store {
     /// Of namespaces.
     pub spaces: Keyspace,
     meta: Keyspace,
+    /// Requests to flush that the library's thread may not have met yet.
+    asked: AtomicUsize,
     syncs: AtomicU64,
     /// Of the directory; goes with the database, which comes before it here.
     lock: Arc<File>,
@@ -96,6 +100,18 @@ const STALL: Duration = Duration::from_micros(500);
 /// have to be durable within [`crate::journal::OUTCOME_LOSS_WINDOW`].
 const LONGEST_STALL: Duration = Duration::from_millis(25);
 
+/// Write buffers of one keyspace that may wait to be flushed when a commit begins. It may add
+/// one, and at four the library waits without end, also for a thread that has failed.
+const MOST_SEALED: usize = 3;
+
+/// Requests to flush that may be under way. A commit makes one for each buffer that is too
+/// large; the library has room for a thousand, and its only thread waits for itself without
+/// end when it finds no room for one of its own.
+const MOST_ASKED: usize = 600;
+
+/// Then a commit waits until all is flushed, and for this long in any case.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Bytes of a block of what is read in order and may be long. The library
 /// keeps a table's index in memory where that begins at the top of the tree,
 /// wherever it is moved to: of 3,000,000 deliveries that were 40 MB.
@@ -107,15 +123,21 @@ const LOG_BYTES: u64 = 64 * MIB;
 /// Garbage below this is left to the library's own compactions.
 const WORTH_COMPACTING: u64 = 128 * MIB;
 
-#[cfg(not(test))]
-const fn buffer(bytes: u64) -> u64 {
+/// Bytes of a keyspace that are flushed together.
+fn buffer(keyspace: &str) -> u64 {
+    let bytes = match keyspace {
+        "ready" => 4 * MIB,
+        "events" => 2 * MIB,
+        "seen" => 3 * MIB / 2,
+        "dead" => 512 * KIB,
+        _ => 256 * KIB,
+    };
+    // A test that wants many flushes of little data asks for small ones.
+    #[cfg(test)]
+    if std::env::var_os(super::tests::SMALL_BUFFERS).is_some() {
+        return bytes / 256;
+    }
     bytes
-}
-
-/// A test that wants many flushes of little data asks for small buffers.
-#[cfg(test)]
-fn buffer(bytes: u64) -> u64 {
-    if std::env::var_os(super::tests::SMALL_BUFFERS).is_some() { bytes / 256 } else { bytes }
 }
 
 impl Store {
@@ -135,33 +157,34 @@ impl Store {
                 (keyspace == "seen").then(|| Arc::clone(&filters) as _)
             }))
             .open()?;
-        let options = |memory: u64| {
+        let options = |name: &str| {
             KeyspaceCreateOptions::default()
                 .manual_journal_persist(true)
-                .max_memtable_size(buffer(memory))
+                .max_memtable_size(buffer(name))
                 .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(8 * MIB)))
         };
-        let index = |name: &str, memory: u64| database.keyspace(name, || options(memory));
-        let queue = |name: &str, memory: u64| {
+        let index = |name: &str| database.keyspace(name, || options(name));
+        let queue = |name: &str| {
             database.keyspace(name, || {
-                options(memory)
+                options(name)
                     .data_block_size_policy(BlockSizePolicy::all(QUEUE_BLOCK))
                     .filter_policy(FilterPolicy::disabled())
                     .index_block_pinning_policy(PinningPolicy::disabled())
             })
         };
         Ok(Self {
-            events: queue("events", 2 * MIB)?,
-            shares: index("shares", 256 * KIB)?,
-            ready: queue("ready", 4 * MIB)?,
-            retry: queue("retry", 256 * KIB)?,
-            order: queue("order", 256 * KIB)?,
-            dead: queue("dead", 512 * KIB)?,
-            lanes: index("lanes", 256 * KIB)?,
-            seen: index("seen", 3 * MIB / 2)?,
-            spaces: index("spaces", 256 * KIB)?,
-            meta: index("meta", 256 * KIB)?,
+            events: queue("events")?,
+            shares: index("shares")?,
+            ready: queue("ready")?,
+            retry: queue("retry")?,
+            order: queue("order")?,
+            dead: queue("dead")?,
+            lanes: index("lanes")?,
+            seen: index("seen")?,
+            spaces: index("spaces")?,
+            meta: index("meta")?,
             database,
+            asked: AtomicUsize::new(0),
             syncs: AtomicU64::new(0),
             lock,
             #[cfg(test)]
@@ -187,6 +210,7 @@ impl Store {
         for (keyspace, key) in batch.last_once {
             batch.writes.remove(&keyspace, key);
         }
+        self.make_room()?;
         batch.writes.commit()?;
         // The library flushes on a thread that compacts as well; meanwhile its memory would grow.
         let begun = Instant::now();
@@ -194,6 +218,35 @@ impl Store {
             std::thread::sleep(STALL);
         }
         Ok(())
+    }
+
+    /// Waits until the library has room for a commit and what that asks of it.
+    fn make_room(&self) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        loop {
+            let (mut sealed, mut large) = (0, 0);
+            for keyspace in self.keyspaces() {
+                let tree = &keyspace.tree;
+                sealed = sealed.max(tree.sealed_memtable_count());
+                large += usize::from(tree.active_memtable().size() > buffer(keyspace.name()));
+            }
+            if large == 0 && sealed == 0 {
+                self.asked.store(0, Ordering::Relaxed);
+            }
+            let few = self.asked.load(Ordering::Relaxed) < MOST_ASKED || begun.elapsed() > ASK_AGAIN;
+            if sealed < MOST_SEALED && few {
+                self.asked.fetch_add(large, Ordering::Relaxed);
+                return Ok(());
+            }
+            std::thread::sleep(STALL);
+            // Fails if the thread that flushes has.
+            self.database.persist(PersistMode::Buffer)?;
+        }
+    }
+
+    fn keyspaces(&self) -> [&Keyspace; 10] {
+        let Self { events, shares, ready, retry, order, dead, lanes, seen, spaces, meta, .. } = self;
+        [events, shares, ready, retry, order, dead, lanes, seen, spaces, meta]
     }
 
     /// Makes durable what was committed, and says how long that took.
