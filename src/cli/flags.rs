@@ -193,6 +193,9 @@ pub(super) struct JournalFlags {
     /// How long an event is kept after its delivery
     #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]
     max_kept_age: Duration,
+    /// How many bytes of the disk new events leave free, for what comes of those that wait; ingestion answers 503
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    journal_reserve: u64,
     /// How long a repeat of an event is told from a new one
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     dedupe_window: Duration,
@@ -205,6 +208,7 @@ impl JournalFlags {
     pub(super) fn config(&self) -> embedded::Config {
         embedded::Config {
             max_bytes: self.max_journal_bytes,
+            reserve_bytes: self.journal_reserve,
             backlog: self.max_backlog,
             retention: self.retention,
             dead_bytes: self.max_dead_letter_bytes,

@@ -56,6 +56,9 @@ pub enum Unavailable {
     /// The journal has no room, or is away.
     #[error("the events cannot be stored now")]
     Journal,
+    /// What is left of the journal's disk is kept for what was accepted before.
+    #[error("the disk of Herald's journal is full")]
+    Disk,
     /// The journal did not say; a repeat is recognised.
     #[error("it is not known whether the events were stored")]
     Unknown,
@@ -63,6 +66,9 @@ pub enum Unavailable {
 
 /// When to try again after a 503. Short, since a producer holds events meanwhile.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+/// When to try again while the disk is full: that takes deliveries, or a person.
+const DISK_RETRY: Duration = Duration::from_secs(10);
+
 impl Problem {
     const fn kind(&self) -> Kind {
         match self {
@@ -114,7 +120,12 @@ impl Problem {
             Self::OverQuota { retry_after } => {
                 headers.insert(RETRY_AFTER, seconds(*retry_after));
             }
-            Self::Unavailable(_) => {
+            Self::Unavailable(Unavailable::Disk) => {
+                headers.insert(RETRY_AFTER, seconds(DISK_RETRY));
+            }
+            Self::Unavailable(
+                Unavailable::Starting | Unavailable::Memory | Unavailable::Journal | Unavailable::Unknown,
+            ) => {
                 headers.insert(RETRY_AFTER, seconds(UNAVAILABLE_RETRY));
             }
         }
@@ -190,6 +201,9 @@ mod tests {
         assert_eq!(quota.headers()["retry-after"], "2");
         let unavailable = answer(Problem::Unavailable(Unavailable::Starting)).await.0;
         assert_eq!(unavailable.headers()["retry-after"], "1");
+        let (full, document) = answer(Problem::Unavailable(Unavailable::Disk)).await;
+        assert_eq!(full.headers()["retry-after"], "10");
+        assert!(document["detail"].as_str().is_some_and(|text| text.contains("disk")), "{document}");
         assert_eq!(answer(Problem::MethodNotAllowed).await.0.headers()["allow"], "POST");
         let challenge = answer(Denied::NoToken.into()).await.0.headers()["www-authenticate"].clone();
         assert_eq!(challenge, "Bearer realm=\"herald\"");

@@ -18,7 +18,7 @@ use super::metrics::Metrics;
 use super::parse::{Fault, Head, MAX_BATCH_BYTES};
 use super::problem::{Problem, Unavailable};
 use crate::access::{Action, Authenticator, Review};
-use crate::journal::{Append, Appended, Journal};
+use crate::journal::{Append, Appended, Journal, RefusedReason};
 use crate::model::{Clock, Event, EventType, WebhookUid};
 use crate::subscriptions::Subscriptions;
 
@@ -220,7 +220,12 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
                     answer.matched += matched;
                 }
                 Appended::Duplicate => answer.duplicate += 1,
-                Appended::Refused(_) => return Err(Problem::Unavailable(Unavailable::Journal)),
+                Appended::Refused(RefusedReason::Full | RefusedReason::Unavailable) => {
+                    return Err(Problem::Unavailable(Unavailable::Journal));
+                }
+                Appended::Refused(RefusedReason::DiskFull) => {
+                    return Err(Problem::Unavailable(Unavailable::Disk));
+                }
                 Appended::Unknown => return Err(unknown),
             }
         }

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub fsync: Histogram,
     /// Bytes on the disk.
     pub disk: Gauge,
+    /// Bytes that are free on the file system and not promised to a log.
+    pub free: Gauge,
     /// Bytes of events that are not delivered to all of their webhooks.
     pub live: Gauge,
     /// How long the shortest window of deduplication is.
@@ -47,6 +49,7 @@ impl Default for Metrics {
             batch: Histogram::new(exponential_buckets(1.0, 4.0, 6)),
             fsync: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
             disk: Gauge::default(),
+            free: Gauge::default(),
             live: Gauge::default(),
             window: Gauge::default(),
             expired: Counter::default(),
@@ -85,6 +88,12 @@ impl Metrics {
             "The journal's size on disk",
             Unit::Bytes,
             self.disk.clone(),
+        );
+        registry.register_with_unit(
+            "herald_journal_disk_free",
+            "What is free on the journal's file system; below --journal-reserve new events are refused",
+            Unit::Bytes,
+            self.free.clone(),
         );
         registry.register_with_unit(
             "herald_journal_live",

@@ -67,6 +67,9 @@ pub enum RefusedReason {
     /// The journal's own limit on bytes or events.
     #[error("the journal is full")]
     Full,
+    /// What is left of the disk is kept for what is already accepted.
+    #[error("the journal's disk is full")]
+    DiskFull,
     /// The store failed and is being reopened, or the process is stopping.
     #[error("the journal is not available")]
     Unavailable,

@@ -145,14 +145,15 @@ async fn a_batch_is_stored_whole_or_not_at_all_and_names_the_index() {
 #[tokio::test]
 async fn what_is_not_surely_stored_is_not_accepted() {
     let server = Server::start().await;
-    for outcome in [
-        Appended::Refused(RefusedReason::Full),
-        Appended::Refused(RefusedReason::Unavailable),
-        Appended::Unknown,
+    for (outcome, retry_after) in [
+        (Appended::Refused(RefusedReason::Full), "1"),
+        (Appended::Refused(RefusedReason::DiskFull), "10"),
+        (Appended::Refused(RefusedReason::Unavailable), "1"),
+        (Appended::Unknown, "1"),
     ] {
         *server.journal.answer.lock().unwrap() = outcome.clone();
         let response = server.send(&event("1")).await;
-        assert_eq!(response.headers()["retry-after"], "1", "{outcome:?}");
+        assert_eq!(response.headers()["retry-after"], retry_after, "{outcome:?}");
         assert_eq!(problem(response).await.0, 503, "{outcome:?}");
     }
     server.stop().await;

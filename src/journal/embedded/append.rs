@@ -27,6 +27,11 @@ impl Writer {
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
             return Ok(());
         }
+        if !self.space.takes(batch.bytes, self.live_bytes) {
+            let refused = Appended::Refused(RefusedReason::DiskFull);
+            let _ = batch.answer.send(vec![refused; batch.items.len()]);
+            return Ok(());
+        }
         let now = self.core.clock.now();
         let today = self.core.clock.time_of_day();
         let mut answers = Vec::with_capacity(batch.items.len());

@@ -62,6 +62,9 @@ pub struct Core {
     failure: Mutex<Option<Failure>>,
     held: AtomicU64,
     durable: AtomicU64,
+    /// What a test says is free.
+    #[cfg(test)]
+    pub(super) pretended_space: Arc<Mutex<Option<u64>>>,
 }
 
 impl Core {
@@ -90,6 +93,8 @@ impl Core {
             failure: Mutex::new(None),
             held: AtomicU64::new(0),
             durable: AtomicU64::new(0),
+            #[cfg(test)]
+            pretended_space: Arc::default(),
         }
     }
 

@@ -44,6 +44,7 @@ mod record;
 mod reopen;
 mod retries;
 mod seen;
+mod space;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -84,6 +85,8 @@ pub struct Config {
     pub path: PathBuf,
     /// Bytes of events that wait for delivery; beyond them appends are refused.
     pub max_bytes: u64,
+    /// Bytes of the disk that are kept free of new events, for what comes of those that wait.
+    pub reserve_bytes: u64,
     /// Deliveries that may wait for one webhook; beyond them they are dead letters.
     pub backlog: u64,
     /// How long after its acceptance an event is still delivered.
@@ -112,6 +115,7 @@ impl Config {
         Self {
             path: path.into(),
             max_bytes: 8 << 30,
+            reserve_bytes: 256 << 20,
             backlog: 1_000_000,
             retention: Duration::from_hours(72),
             dead_bytes: 64 << 20,

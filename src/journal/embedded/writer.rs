@@ -22,6 +22,8 @@ use super::cell::{Cell, Inner};
 use super::core::Core;
 use super::keys;
 use super::op::Op;
+use super::open;
+use super::space::Space;
 use super::store::{Batch, Counters, Store, StoreError};
 use crate::journal::{Appended, Lost, RefusedReason};
 use crate::model::{EventKey, Timestamp, WebhookUid};
@@ -47,6 +49,8 @@ pub struct Writer {
     pub drops: Vec<super::gone::Drop>,
     /// Dead letters are left that are beyond their bounds.
     evicts: bool,
+    /// What is left of the disk.
+    pub space: Space,
     compaction: Option<JoinHandle<()>>,
     unsynced: Option<Instant>,
     ticked: Instant,
@@ -165,9 +169,17 @@ impl Commit {
 impl Writer {
     /// Of a store that was just opened.
     pub fn new(core: Arc<Core>, store: Arc<Store>, counters: Counters) -> Self {
+        let mut space = Space::new(open::home(&core.config.path), core.config.reserve_bytes);
+        #[cfg(test)]
+        {
+            space.pretend = Arc::clone(&core.pretended_space);
+        }
+        space.ask(counters.live_bytes);
+        core.metrics.free.set(gauge(space.free));
         Self {
             core,
             store,
+            space,
             next_seq: counters.next_seq,
             live_bytes: counters.live_bytes,
             drops: Vec::new(),
@@ -324,19 +336,23 @@ impl Writer {
             // Any write keeps it.
             self.core.lanes.all().iter().take(1).for_each(|cell| drop(commit.counts_of(cell)));
         }
+        self.space.ask(self.live_bytes);
         self.compact_if_worth();
         let metrics = &self.core.metrics;
-        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        metrics.live.set(bytes(self.live_bytes));
-        metrics.disk.set(bytes(self.store.disk_bytes()?));
+        metrics.live.set(gauge(self.live_bytes));
+        metrics.disk.set(gauge(self.store.disk_bytes()?));
+        metrics.free.set(gauge(self.space.free));
         metrics.window.set(self.core.spaces.held(now).as_secs_f64());
         Ok(())
     }
 
-    /// Gets back, on a thread of its own, the room of what has ended.
+    /// Gets back, on a thread of its own, the room of what has ended. What has not ended is
+    /// written again meanwhile; where there is no room for that, it is left to the library,
+    /// which compacts a few megabytes at a time.
     fn compact_if_worth(&mut self) {
         let running = self.compaction.as_ref().is_some_and(|thread| !thread.is_finished());
-        let Some(garbage) = self.store.garbage(self.live_bytes).filter(|_| !running) else {
+        let fits = self.space.has(self.live_bytes);
+        let Some(garbage) = self.store.garbage(self.live_bytes).filter(|_| !running && fits) else {
             return;
         };
         let store = Arc::clone(&self.store);
@@ -366,6 +382,10 @@ impl Writer {
         self.core.outcomes.add_permits(outcomes);
         self.end_compaction();
     }
+}
+
+fn gauge(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn refuse(op: Op) {

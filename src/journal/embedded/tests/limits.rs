@@ -139,6 +139,42 @@ async fn a_full_journal_refuses_and_takes_again_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_full_disk_refuses_delivers_on_and_takes_again_when_there_is_room() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.reserve_bytes = 1000;
+    let journal = bench.open_with(config);
+    let free = |bytes| *journal.0.core.pretended_space.lock().expect("free") = Some(bytes);
+    let becomes = |bytes| {
+        free(bytes);
+        let metrics = journal.metrics();
+        soon(async move {
+            // The writer asks once in a second.
+            while metrics.free.get() != i64::try_from(bytes).expect("a number") {
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    let of = |id: &str| journal.append(vec![append(id, &[1])]);
+    becomes(5000).await;
+    assert_eq!(soon(of("a")).await, [Appended::Stored]);
+    becomes(900).await;
+    let full = [Appended::Refused(RefusedReason::DiskFull)];
+    assert_eq!(soon(of("b")).await, full);
+    let mut lane = claim(&journal, 1).await;
+    for lease in soon(lane.next(1)).await.expect("ours") {
+        assert_eq!(soon(lease.settle(Outcome::Done)).await, crate::journal::Settled::Ok);
+    }
+    drop(lane);
+    drop(claim(&journal, 1).await);
+    assert_eq!(soon(journal.depth(webhook(1))).await.expect("open").pending, 0);
+    becomes(1100).await;
+    assert_eq!(soon(of("b")).await, full, "a little more is not enough");
+    becomes(1300).await;
+    assert_eq!(soon(of("b")).await, [Appended::Stored]);
+}
+
+#[tokio::test]
 async fn what_outlives_the_retention_is_dropped_and_counted_whether_or_not_anybody_reads() {
     let bench = Bench::new();
     let mut config = bench.config();
