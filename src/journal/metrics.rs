@@ -39,6 +39,8 @@ pub struct Metrics {
     pub attempts_lost: Counter,
     /// Accepted events that are not in the history.
     pub events_not_kept: Counter,
+    /// Places in the logs that could not be read.
+    pub damaged: Counter,
     /// Stores that were opened again after a failure.
     pub reopened: Counter,
 }
@@ -57,6 +59,7 @@ impl Default for Metrics {
             evicted: Family::default(),
             attempts_lost: Counter::default(),
             events_not_kept: Counter::default(),
+            damaged: Counter::default(),
             reopened: Counter::default(),
         }
     }
@@ -131,6 +134,11 @@ impl Metrics {
             "herald_journal_events_not_kept",
             "Accepted events that could not be kept for a Replay of everything; they are delivered all the same",
             self.events_not_kept.clone(),
+        );
+        registry.register(
+            "herald_journal_damages",
+            "Places in the journal's logs that were damaged and left out",
+            self.damaged.clone(),
         );
         registry.register(
             "herald_journal_reopened",

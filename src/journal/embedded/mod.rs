@@ -24,6 +24,7 @@
 mod append;
 mod cell;
 mod core;
+mod damage;
 mod dead;
 mod disk;
 mod expire;
@@ -42,7 +43,9 @@ mod queue;
 mod recent;
 mod record;
 mod reopen;
+mod repair;
 mod retries;
+mod scan;
 mod seen;
 mod space;
 mod store;
@@ -158,12 +161,12 @@ impl Embedded {
     /// # Errors
     /// The directory is in use, is no journal, or cannot be read.
     pub fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
-        let opened = open::open(&config)?;
+        let metrics = Metrics::default();
+        let opened = open::open(&config, &metrics)?;
         let clock = JournalClock::new(clock, opened.counters.map(|counters| counters.now));
         let now = clock.now();
         let counters = opened.counters.unwrap_or(Counters { next_seq: 1, live_bytes: 0, now });
         let path = config.path.clone();
-        let metrics = Metrics::default();
         let history = History::open(&path.join("history"), config.attempts, config.events, &metrics)
             .map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
         let core = Core::new(config, clock, opened.store, opened.spaces, opened.lanes, history, metrics);

@@ -17,12 +17,15 @@ use std::sync::Arc;
 
 use super::Config;
 use super::core::Lanes;
+use super::damage;
 use super::dead;
 use super::disk;
 use super::keys;
 use super::record::Reader;
+use super::repair;
 use super::seen::{SeenFilters, Spaces};
 use super::store::{Counters, Store, StoreError};
+use crate::journal::metrics::Metrics;
 use crate::model::Timestamp;
 
 /// The version that this program writes.
@@ -108,7 +111,7 @@ pub struct Opened {
 }
 
 /// Opens or creates a journal.
-pub fn open(config: &Config) -> Result<Opened, OpenError> {
+pub fn open(config: &Config, metrics: &Metrics) -> Result<Opened, OpenError> {
     let path = &config.path;
     let io = |cause| OpenError::Io { path: path.clone(), cause };
     std::fs::create_dir_all(path).map_err(io)?;
@@ -121,7 +124,7 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     check_format(path)?;
     let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
     let lanes = Lanes::default();
-    let (store, counters) = open_store(config, Arc::new(lock), &spaces, &lanes)?;
+    let (store, counters) = open_store(config, Arc::new(lock), &spaces, &lanes, metrics)?;
     Ok(Opened { store, counters, lanes, spaces })
 }
 
@@ -131,6 +134,7 @@ pub fn open_store(
     lock: Arc<File>,
     spaces: &Arc<Spaces>,
     lanes: &Lanes,
+    metrics: &Metrics,
 ) -> Result<(Store, Option<Counters>), OpenError> {
     let failed = |cause| OpenError::Store { path: config.path.clone(), cause };
     let filters = Arc::new(SeenFilters(Arc::clone(spaces)));
@@ -138,8 +142,13 @@ pub fn open_store(
     if !home.exists() {
         create(&home, config.cache_bytes, &filters, &lock)?;
     }
+    let damaged = damage::leave_out(&home, metrics)
+        .map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
     let store = Store::open(&home, config.cache_bytes, filters, lock).map_err(failed)?;
-    let counters = store.counters().map_err(failed)?;
+    let mut counters = store.counters().map_err(failed)?;
+    if damaged {
+        counters = Some(repair::repair(&store, counters, metrics).map_err(failed)?);
+    }
     restore(&store, counters, spaces, lanes).map_err(failed)?;
     #[cfg(test)]
     super::tests::recount::check(&store, counters, lanes);

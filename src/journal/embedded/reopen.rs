@@ -96,7 +96,8 @@ fn reopen(core: &Arc<Core>, lock: &Arc<File>) -> Option<Writer> {
 fn attempt(core: &Core, lock: &Arc<File>) -> Result<(Store, Counters), OpenError> {
     let config = &core.config;
     rewrite(&open::home(&config.path)).map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
-    let (store, counters) = open::open_store(config, Arc::clone(lock), &core.spaces, &core.lanes)?;
+    let (store, counters) =
+        open::open_store(config, Arc::clone(lock), &core.spaces, &core.lanes, &core.metrics)?;
     let none = Counters { next_seq: 1, live_bytes: 0, now: core.clock.now() };
     Ok((store, counters.unwrap_or(none)))
 }

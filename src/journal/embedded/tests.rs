@@ -1,6 +1,7 @@
 //! What only this engine promises: that it is durable, and what is on its disk.
 
 mod crash;
+mod damage;
 #[path = "../../../tests/disk/mod.rs"]
 pub mod disk;
 mod durable;

@@ -229,7 +229,7 @@ pub fn run(disk: &Disk, test: &str, environment: &[(&str, &str)]) {
 }
 
 /// Deliveries and dead letters, by webhook.
-fn found(journal: &Embedded) -> BTreeMap<u8, BTreeSet<String>> {
+pub fn found(journal: &Embedded) -> BTreeMap<u8, BTreeSet<String>> {
     let store = journal.0.core.store().expect("open");
     let mut found: BTreeMap<u8, BTreeSet<String>> = BTreeMap::new();
     let mut add = |key: &[u8], event: crate::model::Event| {

@@ -1,0 +1,132 @@
+//! What was written and cannot be read any more.
+
+#![expect(clippy::print_stdout, reason = "figures that the documentation gives")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::disk::{self, Dice};
+use super::{Bench, append, soon, webhook};
+use crate::journal::embedded::{Config, Embedded, scan};
+use crate::journal::{Appended, DeathNote, Journal, Lane, Lease, Outcome};
+use crate::model::{Clock, Ordering};
+
+const EVENTS: usize = 2000;
+
+/// A closed journal with deliveries, retries and dead letters; all events go to 1, every other to 2 as well.
+async fn write(bench: &Bench) {
+    let journal = bench.open();
+    for batch in 0..EVENTS / 10 {
+        let ids = (0..10).map(|i| batch * 10 + i);
+        let batch = ids.map(|i| append(&format!("e{i}"), if i % 2 == 0 { &[1, 2] } else { &[1] })).collect();
+        assert_eq!(soon(journal.append(batch)).await, vec![Appended::Stored; 10]);
+    }
+    let mut lane = soon(journal.claim(webhook(2), Ordering::None)).await.expect("free");
+    for i in 0..40 {
+        for lease in soon(lane.next(4)).await.expect("ours") {
+            let note = DeathNote { reason: "Test".to_owned(), message: "it said so".to_owned() };
+            let later = Outcome::Retry { after: std::time::Duration::from_hours(1) };
+            soon(lease.settle(if i % 2 == 0 { later } else { Outcome::Dead(note) })).await;
+        }
+    }
+    drop(lane);
+    soon(journal.close()).await.expect("closed");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+fn logs(journal: &Path) -> Vec<PathBuf> {
+    let store =
+        std::fs::read_dir(journal.join("store")).expect("a store").map(|entry| entry.expect("ok").path());
+    store.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect()
+}
+
+/// The ids of webhook 1's deliveries, which are all in the queue. Opening compares the counts.
+fn pending(journal: &Embedded) -> BTreeSet<String> {
+    super::crash::found(journal).remove(&1).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn damage_in_a_log_is_reported_and_loses_no_more_than_the_batches_that_it_is_in() {
+    let seed = rand::random_range(0..1_000_000);
+    let mut dice = Dice(seed);
+    let bench = Bench::new();
+    write(&bench).await;
+    let home = bench.config().path;
+    let (mut reported, mut lost) = (0, 0);
+    for round in 0..40 {
+        let folder = disk::folder();
+        let journal = folder.path().join("journal");
+        copy(&home, &journal);
+        let log = logs(&journal).pop().expect("a log");
+        let mut bytes = std::fs::read(&log).expect("readable");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
+        let whole = scan::scan(&bytes, false);
+        assert!(whole.damaged.is_empty() && whole.torn == 0, "{whole:?}");
+        let flips = 1 + dice.below(3);
+        let mut hit = BTreeSet::new();
+        for _ in 0..flips {
+            let at = dice.below(used);
+            bytes[at] ^= 1 << dice.below(8);
+            hit.insert(whole.good.iter().position(|range| range.contains(&at)).expect("in a batch"));
+        }
+        std::fs::write(&log, &bytes).expect("written");
+        let opened = Embedded::open(Config::new(&journal), Clock::default());
+        let opened = opened.unwrap_or_else(|cause| panic!("seed {seed}, round {round}: {cause}"));
+        let found = pending(&opened);
+        let missing = EVENTS - found.len();
+        // A commit may hold several of our batches of ten, but these came one by one.
+        assert!(missing <= 10 * hit.len() * 2, "seed {seed}, round {round}: {missing} lost by {hit:?}");
+        let damages = opened.metrics().damaged.get();
+        assert!(missing == 0 || damages > 0, "seed {seed}, round {round}: {missing} lost and nothing said");
+        assert!(damages == 0 || journal.join("damaged").exists());
+        let one = vec![append("more", &[1, 2])];
+        assert_eq!(soon(opened.append(one)).await, [Appended::Stored], "seed {seed}, round {round}");
+        soon(opened.close()).await.expect("closed");
+        drop(opened);
+        let again = Embedded::open(Config::new(&journal), Clock::default()).expect("it opens");
+        assert_eq!(again.metrics().damaged.get(), 0, "seed {seed}, round {round}: it is whole again");
+        assert_eq!(pending(&again).len(), found.len() + 1);
+        reported += damages;
+        lost += missing;
+    }
+    assert!(reported > 20, "seed {seed}: {reported}");
+    println!(
+        "seed {seed}: 40 damaged logs, {reported} damages reported, {lost} of {} events lost",
+        40 * EVENTS
+    );
+}
+
+#[tokio::test]
+async fn a_log_cut_short_anywhere_opens_with_what_is_before_the_cut() {
+    let seed = rand::random_range(0..1_000_000);
+    let mut dice = Dice(seed);
+    let bench = Bench::new();
+    write(&bench).await;
+    for round in 0..20 {
+        let folder = disk::folder();
+        let journal = folder.path().join("journal");
+        copy(&bench.config().path, &journal);
+        let log = logs(&journal).pop().expect("a log");
+        let bytes = std::fs::read(&log).expect("readable");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
+        let cut = dice.below(used);
+        std::fs::write(&log, &bytes[..cut]).expect("written");
+        let opened = Embedded::open(Config::new(&journal), Clock::default());
+        let opened =
+            opened.unwrap_or_else(|cause| panic!("seed {seed}, round {round}, cut at {cut}: {cause}"));
+        assert_eq!(opened.metrics().damaged.get(), 0, "an unfinished write is no damage");
+        assert_eq!(soon(opened.append(vec![append("more", &[1])])).await, [Appended::Stored]);
+    }
+}
