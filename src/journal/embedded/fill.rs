@@ -63,6 +63,9 @@ pub fn fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) {
         tracing::error!(webhook = %cell.webhook, error = %cause, "cannot read the queue");
         cell.release(epoch);
         core.lanes.offer(cell);
+        if cause.may_be_damage() {
+            core.send(Op::Broken(cause));
+        }
     }
     cell.changed.notify_one();
 }

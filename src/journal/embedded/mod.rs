@@ -45,6 +45,7 @@ mod record;
 mod reopen;
 mod repair;
 mod retries;
+mod salvage;
 mod scan;
 mod seen;
 mod space;

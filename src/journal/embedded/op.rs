@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::cell::Cell;
 use super::dead::Forget;
 use super::record::{self, Ticket};
+use super::store::StoreError;
 use crate::journal::{Append, Appended, DeathNote, LaneState, Lost};
 use crate::model::{Event, EventKey, Timestamp, WebhookUid};
 
@@ -21,6 +22,8 @@ pub enum Op {
     Park(Parking),
     /// Replace a lane's state.
     State(NewState),
+    /// A reader met damage.
+    Broken(StoreError),
     /// Answer when everything before this is written.
     Barrier(oneshot::Sender<()>),
     /// Remove dead letters.
@@ -39,6 +42,7 @@ impl Op {
             Self::Park(_) => false,
             Self::Append(_)
             | Self::State(_)
+            | Self::Broken(_)
             | Self::Barrier(_)
             | Self::Forget(_)
             | Self::Drop(..)

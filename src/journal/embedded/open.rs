@@ -23,6 +23,7 @@ use super::disk;
 use super::keys;
 use super::record::Reader;
 use super::repair;
+use super::salvage;
 use super::seen::{SeenFilters, Spaces};
 use super::store::{Counters, Store, StoreError};
 use crate::journal::metrics::Metrics;
@@ -124,27 +125,41 @@ pub fn open(config: &Config, metrics: &Metrics) -> Result<Opened, OpenError> {
     check_format(path)?;
     let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
     let lanes = Lanes::default();
-    let (store, counters) = open_store(config, Arc::new(lock), &spaces, &lanes, metrics)?;
+    let (store, counters) = open_store(config, &Arc::new(lock), &spaces, &lanes, metrics, false)?;
     Ok(Opened { store, counters, lanes, spaces })
 }
 
-/// Opens or creates the store, and takes over its counts. Who calls it holds the lock.
+/// Opens or creates the store, and takes over its counts. Who calls it holds the lock, and says
+/// whether to look for damage in the tables, which reads all of them.
 pub fn open_store(
     config: &Config,
-    lock: Arc<File>,
+    lock: &Arc<File>,
     spaces: &Arc<Spaces>,
     lanes: &Lanes,
     metrics: &Metrics,
+    suspect: bool,
 ) -> Result<(Store, Option<Counters>), OpenError> {
+    let io = |cause| OpenError::Io { path: config.path.clone(), cause };
     let failed = |cause| OpenError::Store { path: config.path.clone(), cause };
     let filters = Arc::new(SeenFilters(Arc::clone(spaces)));
     let home = home(&config.path);
-    if !home.exists() {
-        create(&home, config.cache_bytes, &filters, &lock)?;
+    let old = home.with_extension("old");
+    if old.exists() {
+        // What was written again is not here yet, or all of it is.
+        if home.exists() { std::fs::remove_dir_all(&old) } else { std::fs::rename(&old, &home) }
+            .map_err(io)?;
     }
-    let damaged = damage::leave_out(&home, metrics)
-        .map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
-    let store = Store::open(&home, config.cache_bytes, filters, lock).map_err(failed)?;
+    if !home.exists() {
+        create(&home, config.cache_bytes, &filters, lock)?;
+    }
+    let damaged = damage::leave_out(&home, metrics).map_err(io)?;
+    let open =
+        || Store::open(&home, config.cache_bytes, Arc::clone(&filters), Arc::clone(lock)).map_err(failed);
+    let mut store = open()?;
+    if suspect && !salvage::is_whole(&store) {
+        salvage::salvage(store, &home, config.cache_bytes, Arc::clone(&filters), metrics)?;
+        store = open()?;
+    }
     let mut counters = store.counters().map_err(failed)?;
     if damaged {
         counters = Some(repair::repair(&store, counters, metrics).map_err(failed)?);

@@ -49,7 +49,7 @@ pub fn run(mut writer: Writer) {
         tracing::error!(error = %cause, "the journal failed; it is opened again");
         let lock = store.lock();
         drop_when_last(store);
-        let Some(again) = reopen(&core, &lock) else {
+        let Some(again) = reopen(&core, &lock, cause.may_be_damage()) else {
             // Who wanted to close learns from the channel's end that it was not in order.
             drop(core.inbox.close());
             core.end();
@@ -69,13 +69,13 @@ fn drop_when_last(mut store: Arc<Store>) {
 }
 
 /// Tries until it is open, or somebody wants to close.
-fn reopen(core: &Arc<Core>, lock: &Arc<File>) -> Option<Writer> {
+fn reopen(core: &Arc<Core>, lock: &Arc<File>, suspect: bool) -> Option<Writer> {
     let mut delay = FIRST;
     loop {
         if core.inbox.is_closing_within(delay) {
             return None;
         }
-        match attempt(core, lock) {
+        match attempt(core, lock, suspect) {
             Ok((store, counters)) => {
                 let store = Arc::new(store);
                 core.metrics.reopened.inc();
@@ -93,11 +93,11 @@ fn reopen(core: &Arc<Core>, lock: &Arc<File>) -> Option<Writer> {
     }
 }
 
-fn attempt(core: &Core, lock: &Arc<File>) -> Result<(Store, Counters), OpenError> {
+fn attempt(core: &Core, lock: &Arc<File>, suspect: bool) -> Result<(Store, Counters), OpenError> {
     let config = &core.config;
     rewrite(&open::home(&config.path)).map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
     let (store, counters) =
-        open::open_store(config, Arc::clone(lock), &core.spaces, &core.lanes, &core.metrics)?;
+        open::open_store(config, lock, &core.spaces, &core.lanes, &core.metrics, suspect)?;
     let none = Counters { next_seq: 1, live_bytes: 0, now: core.clock.now() };
     Ok((store, counters.unwrap_or(none)))
 }

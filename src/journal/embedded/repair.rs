@@ -47,9 +47,9 @@ pub fn repair(store: &Store, kept: Option<Counters>, metrics: &Metrics) -> Resul
     let (lanes, shares, wanted) = Default::default();
     let mut repair = Repair { store, batch, writes: 0, counters, lanes, shares, wanted };
     let lost = repair.queues()?;
-    metrics.unreadable.inc_by(lost);
     repair.events()?;
-    repair.counts()?;
+    let lost = lost.max(repair.counts()?);
+    metrics.unreadable.inc_by(lost);
     repair.commit(0)?;
     store.sync()?;
     tracing::warn!(unreadable = lost, "the journal was counted anew after damage");
@@ -184,7 +184,9 @@ impl Repair<'_> {
         Ok(())
     }
 
-    fn counts(&mut self) -> Result<(), StoreError> {
+    /// Writes the counts, and returns how many deliveries less there are than was counted.
+    fn counts(&mut self) -> Result<u64, StoreError> {
+        let mut less = 0;
         let store = self.store;
         for guard in store.lanes.iter() {
             let (key, value) = guard.into_inner()?;
@@ -193,6 +195,7 @@ impl Repair<'_> {
                 kept.restore(&value)?;
                 let inner = self.lanes.entry(webhook).or_default();
                 inner.evicted = kept.evicted;
+                less += kept.pending.saturating_sub(inner.pending);
                 if inner.low == 0 {
                     inner.low = kept.low.min(self.counters.next_seq);
                 }
@@ -218,6 +221,6 @@ impl Repair<'_> {
                 self.batch.put(&store.spaces, space.to_be_bytes(), count.to_be_bytes());
             }
         }
-        Ok(())
+        Ok(less)
     }
 }

@@ -39,6 +39,17 @@ pub enum StoreError {
     Corrupt(#[from] Corrupt),
 }
 
+impl StoreError {
+    /// Whether the tables may be damaged: it says so, or a thread of the library has failed
+    /// and does not say of what.
+    pub fn may_be_damage(&self) -> bool {
+        match self {
+            Self::Library(fjall::Error::Storage(fjall::LsmError::Io(_)) | fjall::Error::Io(_)) => false,
+            Self::Library(_) | Self::Corrupt(_) => true,
+        }
+    }
+}
+
 /// What must survive beside the records themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -244,7 +255,14 @@ impl Store {
         }
     }
 
-    fn keyspaces(&self) -> [&Keyspace; 10] {
+    /// Writes what was in another store.
+    pub fn copy(&self, batch: Batch) -> Result<(), StoreError> {
+        self.make_room()?;
+        Ok(batch.writes.commit()?)
+    }
+
+    /// Every keyspace, always in the same order.
+    pub fn keyspaces(&self) -> [&Keyspace; 10] {
         let Self { events, shares, ready, retry, order, dead, lanes, seen, spaces, meta, .. } = self;
         [events, shares, ready, retry, order, dead, lanes, seen, spaces, meta]
     }

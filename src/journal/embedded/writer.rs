@@ -72,8 +72,13 @@ impl Owed {
             match op {
                 Op::Append(batch) => self.room += batch.permits as usize,
                 Op::Settle(settle) => self.outcomes += usize::from(settle.end.has_permit()),
-                Op::Park(_) | Op::State(_) | Op::Barrier(_) | Op::Forget(_) | Op::Drop(..) | Op::Close(_) => {
-                }
+                Op::Park(_)
+                | Op::State(_)
+                | Op::Broken(_)
+                | Op::Barrier(_)
+                | Op::Forget(_)
+                | Op::Drop(..)
+                | Op::Close(_) => {}
             }
         }
     }
@@ -265,6 +270,7 @@ impl Writer {
             Op::Settle(settle) => self.settle(commit, settle),
             Op::Park(parking) => self.park(commit, &parking),
             Op::State(state) => self.set_state(commit, state),
+            Op::Broken(cause) => Err(cause),
             Op::Barrier(answer) => {
                 commit.after_write(move |_| {
                     let _ = answer.send(());
@@ -396,6 +402,12 @@ fn refuse(op: Op) {
         }
         Op::State(state) => drop(state.answer.send(Err(Lost))),
         // Who waits for these learns it from the channel's end.
-        Op::Settle(_) | Op::Park(_) | Op::Barrier(_) | Op::Forget(_) | Op::Drop(..) | Op::Close(_) => {}
+        Op::Settle(_)
+        | Op::Park(_)
+        | Op::Broken(_)
+        | Op::Barrier(_)
+        | Op::Forget(_)
+        | Op::Drop(..)
+        | Op::Close(_) => {}
     }
 }

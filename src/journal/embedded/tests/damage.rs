@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::disk::{self, Dice};
 use super::{Bench, append, soon, webhook};
@@ -25,7 +26,7 @@ async fn write(bench: &Bench) {
     for i in 0..40 {
         for lease in soon(lane.next(4)).await.expect("ours") {
             let note = DeathNote { reason: "Test".to_owned(), message: "it said so".to_owned() };
-            let later = Outcome::Retry { after: std::time::Duration::from_hours(1) };
+            let later = Outcome::Retry { after: Duration::from_hours(1) };
             soon(lease.settle(if i % 2 == 0 { later } else { Outcome::Dead(note) })).await;
         }
     }
@@ -129,4 +130,80 @@ async fn a_log_cut_short_anywhere_opens_with_what_is_before_the_cut() {
         assert_eq!(opened.metrics().damaged.get(), 0, "an unfinished write is no damage");
         assert_eq!(soon(opened.append(vec![append("more", &[1])])).await, [Appended::Stored]);
     }
+}
+
+/// The largest table, which is one of the queue.
+fn table(journal: &Path) -> PathBuf {
+    let keyspaces = std::fs::read_dir(journal.join("store/keyspaces")).expect("keyspaces");
+    let folders = keyspaces.map(|entry| entry.expect("readable").path().join("tables"));
+    let tables = folders.flat_map(|folder| std::fs::read_dir(folder).expect("tables"));
+    let sized = tables.map(|entry| entry.expect("readable").path());
+    sized.max_by_key(|path| path.metadata().expect("readable").len()).expect("a table")
+}
+
+/// Delivers to webhook 1 until all is delivered or counted as unreadable.
+async fn deliver_all(journal: &Embedded) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let unreadable = || usize::try_from(journal.metrics().unreadable.get()).expect("few");
+    while found.len() + unreadable() < EVENTS {
+        let Ok(mut lane) = journal.claim(webhook(1), Ordering::None).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        while found.len() + unreadable() < EVENTS {
+            let Ok(leases) = lane.next(64).await else { break };
+            for lease in leases {
+                found.insert(lease.delivery().event.id.clone());
+                lease.settle(Outcome::Done).await;
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn damage_in_a_table_costs_what_is_in_its_block_and_the_lane_goes_on() {
+    let seed = rand::random_range(0..1_000_000);
+    let mut dice = Dice(seed);
+    let bench = Bench::new();
+    write(&bench).await;
+    {
+        let journal = bench.open();
+        let store = journal.0.core.store().expect("open");
+        for keyspace in store.keyspaces() {
+            keyspace.rotate_memtable_and_wait().expect("flushed");
+        }
+        drop(store);
+        soon(journal.close()).await.expect("closed");
+    }
+    let (mut refused, mut salvaged, mut lost) = (0, 0, 0);
+    for round in 0..20 {
+        let folder = disk::folder();
+        let journal = folder.path().join("journal");
+        copy(&bench.config().path, &journal);
+        let table = table(&journal);
+        let mut bytes = std::fs::read(&table).expect("readable");
+        let at = dice.below(bytes.len());
+        bytes[at] ^= 1 << dice.below(8);
+        std::fs::write(&table, &bytes).expect("written");
+        let Ok(opened) = Embedded::open(Config::new(&journal), Clock::default()) else {
+            // What the library needs to open the table at all.
+            refused += 1;
+            continue;
+        };
+        let all = tokio::time::timeout(Duration::from_mins(1), deliver_all(&opened)).await;
+        assert!(all.is_ok(), "seed {seed}, round {round}, byte {at}: the lane does not go on");
+        let metrics = opened.metrics();
+        let unreadable = metrics.unreadable.get();
+        assert!(unreadable == 0 || metrics.damaged.get() > 0, "seed {seed}, round {round}: nothing was said");
+        assert!(unreadable < 300, "seed {seed}, round {round}: {unreadable} unreadable");
+        salvaged += u64::from(metrics.reopened.get() > 0);
+        lost += unreadable;
+        assert_eq!(soon(opened.append(vec![append("more", &[1])])).await, [Appended::Stored]);
+        soon(opened.close()).await.expect("closed");
+    }
+    println!(
+        "seed {seed}: 20 damaged tables, {salvaged} salvaged with {lost} deliveries lost, {refused} not opened"
+    );
+    assert!(salvaged > 3, "seed {seed}: {salvaged}");
 }
