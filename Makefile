@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,10 @@ demo: ## show it all at work; with KEEP=1 it stays up for you to try things
 test: ## run every test, against a real API server that it starts and stops
 	tests/control-plane.sh
 	tools/chart-tools run tools/control-plane run -- cargo test --locked
+
+test-crash: ## kill the journal 200 times, cut its power at some thousand moments, damage its files
+	HERALD_TEST_KILLS=200 HERALD_TEST_CRASH_STATES=2000 cargo test --locked --lib -- --include-ignored --nocapture \
+		embedded::tests::kill embedded::tests::crash embedded::tests::damage
 
 test-oldest: ## the same against the oldest Kubernetes that Herald is for
 	HERALD_KUBERNETES=oldest tools/chart-tools run tools/control-plane run -- cargo test --locked --test e2e

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::cell::Cell;
 use super::keys;
 use super::order;
+use super::point;
 use super::record::Ticket;
 use super::store::StoreError;
 use super::writer::{Commit, Writer};
@@ -65,6 +66,7 @@ impl Writer {
         self.write(commit)?;
         if self.drop_piece(commit, &mut drop)? {
             self.drops.push(drop);
+            point::reach("dropping");
             return Ok(());
         }
         let cell = drop.cell;

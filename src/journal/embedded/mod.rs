@@ -39,6 +39,7 @@ mod op;
 mod open;
 mod order;
 mod outcome;
+mod point;
 mod queue;
 mod recent;
 mod record;

@@ -21,6 +21,7 @@ use super::damage;
 use super::dead;
 use super::disk;
 use super::keys;
+use super::point;
 use super::record::Reader;
 use super::repair;
 use super::salvage;
@@ -164,6 +165,7 @@ pub fn open_store(
     if damaged {
         counters = Some(repair::repair(&store, counters, metrics).map_err(failed)?);
     }
+    point::reach("opened");
     restore(&store, counters, spaces, lanes).map_err(failed)?;
     #[cfg(test)]
     super::tests::recount::check(&store, counters, lanes);

@@ -24,6 +24,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::disk;
 use super::open::{self, OpenError};
+use super::point;
 use super::store::{Counters, Store};
 use super::writer::{Failed, Writer};
 
@@ -96,6 +97,7 @@ fn reopen(core: &Arc<Core>, lock: &Arc<File>, suspect: bool) -> Option<Writer> {
 fn attempt(core: &Core, lock: &Arc<File>, suspect: bool) -> Result<(Store, Counters), OpenError> {
     let config = &core.config;
     rewrite(&open::home(&config.path)).map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
+    point::reach("rewritten");
     let (store, counters) =
         open::open_store(config, lock, &core.spaces, &core.lanes, &core.metrics, suspect)?;
     let none = Counters { next_seq: 1, live_bytes: 0, now: core.clock.now() };

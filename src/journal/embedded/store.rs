@@ -21,6 +21,7 @@ use fjall::{
 };
 
 use super::keys;
+use super::point;
 use super::record::{Corrupt, Reader};
 use super::seen::SeenFilters;
 use crate::model::Timestamp;
@@ -316,6 +317,7 @@ impl Store {
     /// and blocks nobody who reads or writes.
     pub fn compact(&self) -> Result<(), StoreError> {
         self.events.major_compact()?;
+        point::reach("compacting");
         Ok(self.ready.major_compact()?)
     }
 

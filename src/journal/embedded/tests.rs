@@ -18,6 +18,9 @@ use super::{Config, Embedded};
 use crate::journal::{Append, Journal, Lane};
 use crate::model::{Event, EventType, ManualClock, Ordering, Timestamp, WebhookUid};
 
+/// Tells a child where to die, and at the how-manieth time.
+pub const KILL_AT: &str = "HERALD_TEST_KILL_AT";
+
 /// Tells a child that its store has small write buffers.
 pub const SMALL_BUFFERS: &str = "HERALD_TEST_SMALL_BUFFERS";
 

@@ -23,6 +23,7 @@ use super::core::Core;
 use super::keys;
 use super::op::Op;
 use super::open;
+use super::point;
 use super::space::Space;
 use super::store::{Batch, Counters, Store, StoreError};
 use crate::journal::{Appended, Lost, RefusedReason};
@@ -245,7 +246,9 @@ impl Writer {
         self.write(&mut commit)?;
         let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
         if overdue || (commit.durable && self.unsynced.is_some()) {
+            point::reach("committed");
             let took = self.store.sync()?;
+            point::reach("synced");
             self.core.metrics.fsync.observe(took.as_secs_f64());
             self.unsynced = None;
             self.core.set_durable(self.next_seq);
