@@ -60,6 +60,8 @@ pub struct Core {
     /// `None` while it is let go: after a failure, until it is reopened, or closed.
     store: RwLock<Option<Arc<Store>>>,
     failure: Mutex<Option<Failure>>,
+    /// Since when the writer is at a commit.
+    busy: Mutex<Option<Instant>>,
     held: AtomicU64,
     durable: AtomicU64,
     /// What a test says is free.
@@ -91,6 +93,7 @@ impl Core {
             metrics,
             store: RwLock::new(Some(Arc::new(store))),
             failure: Mutex::new(None),
+            busy: Mutex::new(None),
             held: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             #[cfg(test)]
@@ -115,6 +118,17 @@ impl Core {
     pub fn failing_for(&self) -> Option<Duration> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.as_ref().map(|failure| failure.since.elapsed())
+    }
+
+    /// The writer begins with a commit, or has ended it.
+    pub fn set_busy(&self, busy: bool) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy.then(Instant::now);
+    }
+
+    /// For how long the writer has been at one commit.
+    pub fn busy_for(&self) -> Duration {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Lets go of the store: nothing is written on after a failure. Every lane is lost.

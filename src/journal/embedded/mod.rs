@@ -192,9 +192,12 @@ impl Embedded {
         self.0.core.store().is_some()
     }
 
-    /// Whether it is open, or may yet be reopened; if not, only a new process can help.
+    /// Whether it is open and its writer gets on, or it may yet be reopened; if not, only a new
+    /// process can help. The library waits without end in a commit when the thread that flushes
+    /// fails just then.
     pub fn is_alive(&self) -> bool {
-        self.is_open() || self.0.core.failing_for().is_some_and(|time| time < reopen::HOPELESS)
+        (self.is_open() && self.0.core.busy_for() < reopen::HOPELESS)
+            || self.0.core.failing_for().is_some_and(|time| time < reopen::HOPELESS)
     }
 
     /// How many times it has waited for the disk.

@@ -204,7 +204,10 @@ impl Writer {
         loop {
             let ops = self.core.inbox.take(self.patience());
             self.owed.add(&ops);
-            match self.round(ops) {
+            self.core.set_busy(true);
+            let done = self.round(ops);
+            self.core.set_busy(false);
+            match done {
                 Ok(None) => {}
                 Ok(Some(closed)) => {
                     self.core.inbox.close().into_iter().for_each(refuse);

@@ -163,7 +163,7 @@ async fn a_full_disk_refuses_delivers_on_and_takes_again_when_there_is_room() {
     assert_eq!(soon(of("b")).await, full);
     let mut lane = claim(&journal, 1).await;
     for lease in soon(lane.next(1)).await.expect("ours") {
-        assert_eq!(soon(lease.settle(Outcome::Done)).await, crate::journal::Settled::Ok);
+        assert_eq!(soon(lease.settle(Outcome::Done)).await, Settled::Ok);
     }
     drop(lane);
     drop(claim(&journal, 1).await);
