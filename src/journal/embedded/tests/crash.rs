@@ -345,7 +345,7 @@ async fn look(
 #[tokio::test]
 async fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
     let seed = number(SEED, rand::random_range(0..1_000_000));
-    let states = size(STATES, 300);
+    let states = size(STATES, 120);
     let disk = Disk::new();
     let text = seed.to_string();
     run(&disk, "journal::embedded::tests::crash::child", &[(SEED, &text), (EVENTS, "400")]);
@@ -371,7 +371,7 @@ async fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
 #[ignore = "it takes a minute; `make test-crash` runs it"]
 async fn a_power_cut_around_a_change_of_the_log_loses_nothing_that_was_acknowledged() {
     let seed = number(SEED, rand::random_range(0..1_000_000));
-    let states = size(STATES, 300) / 60;
+    let states = size(STATES, 120) / 60;
     let disk = Disk::new();
     let text = seed.to_string();
     // The library takes a new log after 64 MB.
@@ -395,7 +395,7 @@ async fn a_power_cut_around_a_change_of_the_log_loses_nothing_that_was_acknowled
 #[tokio::test]
 async fn what_was_acknowledged_after_a_disk_that_failed_survives_a_power_cut() {
     let seed = number(SEED, rand::random_range(0..1_000_000));
-    let states = size(STATES, 300) / 2;
+    let states = size(STATES, 120) / 2;
     let disk = Disk::new();
     let text = seed.to_string();
     let environment = [(SEED, text.as_str()), (EVENTS, "400"), (FAULTY, "1")];
