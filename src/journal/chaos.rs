@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::calendar::Calendar;
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::{
     Append, Appended, Attempt, ClaimError, DeadLetter, Delivery, Depth, Inspect, Journal, Lane, LaneState,
@@ -116,6 +117,10 @@ impl<J: Journal> Journal for Chaos<J> {
 }
 
 impl<J: Inspect> Inspect for Chaos<J> {
+    fn calendar(&self) -> Calendar {
+        self.inner.calendar()
+    }
+
     async fn pending(
         &self,
         webhook: WebhookUid,

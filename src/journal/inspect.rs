@@ -10,11 +10,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::calendar::Calendar;
 use super::{DeathNote, Journal, Unavailable};
 use crate::model::{Event, EventType, MESSAGE_ID_PREFIX, Phases, Timestamp, WebhookUid, message_id};
 
 /// The part of a journal that people see.
 pub trait Inspect: Journal {
+    /// What time of day it was when.
+    fn calendar(&self) -> Calendar;
+
     /// What is queued for a webhook, from after `cursor`: first what failed or
     /// waits for an earlier event of its user, then the rest, oldest first.
     fn pending(

@@ -18,6 +18,7 @@
 //! [`Settled::Ok`] may be forgotten by a crash within
 //! [`OUTCOME_LOSS_WINDOW`]. Counts and listings may be stale.
 
+pub mod calendar;
 #[cfg(test)]
 pub mod chaos;
 pub mod clock;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::journal::DeathNote;
 use crate::journal::inspect::{Attempt, AttemptKind, AttemptNext, EventName};
-use crate::model::{Phases, Timestamp};
+use crate::model::Phases;
 
 /// An event, without what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,21 +286,4 @@ pub struct TestAnswer {
     pub body: String,
     /// How long each step took.
     pub durations: StepDurations,
-}
-
-/// A moment of the journal's clock by the time of day.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clocks {
-    pub(super) journal: Timestamp,
-    pub(super) day: Timestamp,
-}
-
-impl Clocks {
-    pub(super) fn day(self, at: Timestamp) -> Timestamp {
-        if at <= self.journal {
-            self.day.before(self.journal.since(at))
-        } else {
-            self.day.after(at.since(self.journal))
-        }
-    }
 }

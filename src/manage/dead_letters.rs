@@ -37,15 +37,15 @@ pub(super) async fn list<J: Inspect, R: Review>(
     let cursor = asked.r#continue.as_deref().map(cursor_of).transpose()?;
     let limit = super::listing::check_limit(asked.limit)?;
     let page = api.around().journal.dead_letters(uid, cursor, limit).await?;
-    let clocks = api.clocks();
+    let calendar = api.calendar();
     let item = |letter: DeadLetter| {
         let event = EventName::from(&*letter.event);
         DeadLetterItem {
             id: hex::encode(&letter.id.0),
             event: (&event).into(),
             message_id: event.message_id(uid),
-            accepted_at: clocks.day(letter.accepted_at).to_string(),
-            died_at: clocks.day(letter.died_at).to_string(),
+            accepted_at: calendar.day(letter.accepted_at).to_string(),
+            died_at: calendar.day(letter.died_at).to_string(),
             attempts: letter.attempts,
             failure: letter.note.into(),
         }

@@ -134,7 +134,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
             View::Unreadable(unreadable) => Some(unreadable.object.name.clone()),
             View::Unknown | View::Gone => None,
         };
-        Of { uid, name, since: Timestamp::from_millis(0), clocks: self.clocks() }
+        Of { uid, name, since: Timestamp::from_millis(0), calendar: self.calendar() }
     }
 
     /// Everything that is known of the events of this id, or of the delivery of this `webhook-id`.
@@ -234,7 +234,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
             let page = journal.pending(uid, cursor, PIECE).await?;
             for pending in page.items.iter().filter(|pending| is_called(&pending.event, uid, id)) {
                 let stands = of.pending(pending, held.as_deref());
-                note(found, &pending.event, of.clocks.day(pending.accepted_at), uid, stands);
+                note(found, &pending.event, of.calendar.day(pending.accepted_at), uid, stands);
             }
             cursor = page.next;
             if cursor.is_none() {
@@ -244,7 +244,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
         loop {
             let page = journal.dead_letters(uid, cursor, PIECE).await?;
             for letter in page.items.iter().filter(|letter| is_called(&letter.event, uid, id)) {
-                note(found, &letter.event, of.clocks.day(letter.accepted_at), uid, of.dead(letter));
+                note(found, &letter.event, of.calendar.day(letter.accepted_at), uid, of.dead(letter));
             }
             cursor = page.next;
             if cursor.is_none() {

@@ -14,10 +14,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use serde::Deserialize;
 
-use super::answers::{Clocks, Delivery, EventHead, Listing, State as DeliveryState};
+use super::answers::{Delivery, EventHead, Listing, State as DeliveryState};
 use super::problem::Problem;
 use super::server::{Api, Shared};
 use crate::access::{Action, Review};
+use crate::journal::calendar::Calendar;
 use crate::journal::inspect::{
     Attempt, AttemptFilter, AttemptKind, Cursor, EventName, Page, PendingDelivery, Wait,
 };
@@ -100,7 +101,7 @@ pub(super) async fn list<J: Inspect, R: Review>(
     let limit = check_limit(asked.limit)?;
     let (uid, _) = api.webhook(&namespace, &asked.webhook)?;
     let since = asked.since.map_or(Timestamp::from_millis(0), Timestamp::from);
-    let of = Of { uid, name: Some(asked.webhook), since, clocks: api.clocks() };
+    let of = Of { uid, name: Some(asked.webhook), since, calendar: api.calendar() };
     let (mut stretch, mut cursor) = match asked.r#continue.as_deref() {
         None => (asked.state.unwrap_or(Stretch::Pending), None),
         Some(text) => resume(&cursor_of(text)?)?,
@@ -138,7 +139,7 @@ pub(super) struct Of {
     pub(super) name: Option<String>,
     /// By the time of day.
     pub(super) since: Timestamp,
-    pub(super) clocks: Clocks,
+    pub(super) calendar: Calendar,
 }
 
 impl Of {
@@ -162,12 +163,12 @@ impl Of {
     /// A delivery that has not ended; `held` says why its webhook is held.
     pub(super) fn pending(&self, pending: &PendingDelivery, held: Option<&str>) -> Delivery {
         let (next_attempt_at, waits_for) = match pending.wait {
-            Wait::Until(at) => (Some(self.clocks.day(at).to_string()), held.map(str::to_owned)),
+            Wait::Until(at) => (Some(self.calendar.day(at).to_string()), held.map(str::to_owned)),
             Wait::InLine => (None, held.map(str::to_owned)),
             Wait::BehindEarlier => (None, Some("an earlier event of the same user has not ended".to_owned())),
         };
         Delivery {
-            accepted_at: Some(self.clocks.day(pending.accepted_at).to_string()),
+            accepted_at: Some(self.calendar.day(pending.accepted_at).to_string()),
             attempts: pending.failures,
             next_attempt_at,
             waits_for,
@@ -177,8 +178,8 @@ impl Of {
 
     pub(super) fn dead(&self, letter: &DeadLetter) -> Delivery {
         Delivery {
-            accepted_at: Some(self.clocks.day(letter.accepted_at).to_string()),
-            ended_at: Some(self.clocks.day(letter.died_at).to_string()),
+            accepted_at: Some(self.calendar.day(letter.accepted_at).to_string()),
+            ended_at: Some(self.calendar.day(letter.died_at).to_string()),
             attempts: letter.attempts,
             failure: Some(letter.note.clone().into()),
             ..self.delivery(&EventName::from(&*letter.event), DeliveryState::Dead)
@@ -223,17 +224,17 @@ impl<J: Inspect, R: Review> Api<J, R> {
         limit: usize,
     ) -> Result<(Vec<Delivery>, Option<Cursor>), Problem> {
         let journal = &self.around().journal;
-        let clocks = of.clocks;
+        let calendar = &of.calendar;
         Ok(match stretch {
             Stretch::Pending => {
                 let held = self.held(of.uid);
                 let Page { items, next } = journal.pending(of.uid, cursor, limit).await?;
-                let recent = items.iter().filter(|pending| clocks.day(pending.accepted_at) >= of.since);
+                let recent = items.iter().filter(|pending| calendar.day(pending.accepted_at) >= of.since);
                 (recent.map(|pending| of.pending(pending, held.as_deref())).collect(), next)
             }
             Stretch::Dead => {
                 let Page { items, next } = journal.dead_letters(of.uid, cursor, limit).await?;
-                let recent = items.iter().filter(|letter| clocks.day(letter.died_at) >= of.since);
+                let recent = items.iter().filter(|letter| calendar.day(letter.died_at) >= of.since);
                 (recent.map(|letter| of.dead(letter)).collect(), next)
             }
             Stretch::Delivered => {

@@ -15,13 +15,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tower_service::Service as _;
 
-use super::answers::Clocks;
 use super::problem::Problem;
 use super::{Metrics, PLACES, dead_letters, event, listing, test};
 use crate::access::{Action, Authenticator, Review};
 use crate::dispatch::Errands;
 use crate::ingest::Others;
 use crate::journal::Inspect;
+use crate::journal::calendar::Calendar;
 use crate::model::{Clock, WebhookUid};
 use crate::subscriptions::{Known, ObjectName, Subscriptions, View};
 
@@ -159,7 +159,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
         &self.around
     }
 
-    pub(super) fn clocks(&self) -> Clocks {
-        Clocks { journal: self.around.journal.now(), day: self.around.clock.now() }
+    pub(super) fn calendar(&self) -> Calendar {
+        self.around.journal.calendar()
     }
 }

@@ -206,12 +206,11 @@ async fn piece<J: Inspect>(
     match selection.which {
         Which::DeadLetters => {
             let page = around.journal.dead_letters(uid, cursor, PIECE).await?;
-            let (journal, day) = (around.journal.now(), around.clock.now());
-            let wanted = page.items.into_iter().filter(|letter| {
-                // The journal's clock is behind the time of day by as much as it was down.
-                let accepted_at = day.before(journal.since(letter.accepted_at));
-                selection.wants(&letter.event, accepted_at)
-            });
+            let calendar = around.journal.calendar();
+            let wanted = page
+                .items
+                .into_iter()
+                .filter(|letter| selection.wants(&letter.event, calendar.day(letter.accepted_at)));
             Ok((
                 wanted.map(|letter| Item { event: letter.event, letter: Some(letter.id) }).collect(),
                 page.next,

@@ -14,6 +14,7 @@ use super::op::Op;
 use super::recent::Recent;
 use super::seen::Spaces;
 use super::store::Store;
+use crate::journal::calendar::Calendar;
 use crate::journal::clock::JournalClock;
 use crate::journal::embedded::Config;
 use crate::journal::metrics::Metrics;
@@ -55,6 +56,7 @@ pub struct Core {
     pub outcomes: Semaphore,
     /// What happened.
     pub history: History,
+    calendar: Mutex<Calendar>,
     /// What it did.
     pub metrics: Metrics,
     /// `None` while it is let go: after a failure, until it is reopened, or closed.
@@ -71,6 +73,7 @@ pub struct Core {
 
 impl Core {
     /// Around an open store.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own, named by its type")]
     pub fn new(
         config: Config,
         clock: JournalClock,
@@ -78,6 +81,7 @@ impl Core {
         spaces: Arc<Spaces>,
         lanes: Lanes,
         history: History,
+        calendar: Calendar,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -90,6 +94,7 @@ impl Core {
             room: Semaphore::new(WAITING_BYTES / 1024),
             outcomes: Semaphore::new(WAITING_OUTCOMES),
             history,
+            calendar: Mutex::new(calendar),
             metrics,
             store: RwLock::new(Some(Arc::new(store))),
             failure: Mutex::new(None),
@@ -99,6 +104,18 @@ impl Core {
             #[cfg(test)]
             pretended_space: Arc::default(),
         }
+    }
+
+    /// What time of day it was when.
+    pub fn calendar(&self) -> Calendar {
+        self.calendar.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how late it is; the calendar, if it has to be kept anew.
+    pub fn note_day(&self) -> Option<Calendar> {
+        let (now, day) = (self.clock.now(), self.clock.time_of_day());
+        let mut calendar = self.calendar.lock().unwrap_or_else(PoisonError::into_inner);
+        calendar.note(now, day).then(|| calendar.clone())
     }
 
     /// The store, while it is good.

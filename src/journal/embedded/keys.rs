@@ -12,6 +12,7 @@
 //! | seen   | event key | when, the how-manieth of which namespace |
 //! | spaces | namespace hash | how many events it has had |
 //! | meta   | `counters` | the next seq, bytes of live events, the journal's time |
+//! |        | `calendar` | moments of the journal's clock, each with the time of day that it was |
 //!
 //! `seq` numbers events in the order of acceptance and is never used twice.
 //! A key of `events` and `ready` is written once and removed once, which lets
@@ -22,6 +23,9 @@ use crate::model::{Timestamp, WebhookUid};
 
 /// Of the journal's own counters, in `meta`.
 pub const COUNTERS: &str = "counters";
+
+/// Of the calendar, in `meta`.
+pub const CALENDAR: &str = "calendar";
 
 /// In `events` and `shares`.
 pub const fn seq(seq: u64) -> [u8; 8] {

@@ -46,6 +46,7 @@ mod record;
 mod reopen;
 mod repair;
 mod retries;
+mod rewrite;
 mod salvage;
 mod scan;
 mod seen;
@@ -69,6 +70,7 @@ use self::history::History;
 use self::op::{Batch, Item, Op};
 use self::store::{Counters, Store, StoreError};
 use self::writer::Writer;
+use super::calendar::Calendar;
 use super::clock::JournalClock;
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::metrics::Metrics;
@@ -171,7 +173,10 @@ impl Embedded {
         let path = config.path.clone();
         let history = History::open(&path.join("history"), config.attempts, config.events, &metrics)
             .map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
-        let core = Core::new(config, clock, opened.store, opened.spaces, opened.lanes, history, metrics);
+        let calendar =
+            opened.store.calendar().map_err(|cause| OpenError::Store { path: path.clone(), cause })?;
+        let core =
+            Core::new(config, clock, opened.store, opened.spaces, opened.lanes, history, calendar, metrics);
         let core = Arc::new(core);
         core.set_durable(counters.next_seq);
         let writer = core.store().map(|store| Writer::new(Arc::clone(&core), store, counters));
@@ -291,6 +296,10 @@ impl Journal for Embedded {
 }
 
 impl Inspect for Embedded {
+    fn calendar(&self) -> Calendar {
+        self.0.core.calendar()
+    }
+
     async fn pending(
         &self,
         webhook: WebhookUid,

@@ -24,6 +24,7 @@ use super::keys;
 use super::point;
 use super::record::Reader;
 use super::repair;
+use super::rewrite;
 use super::salvage;
 use super::seen::{SeenFilters, Spaces};
 use super::store::{Counters, Store, StoreError};
@@ -124,6 +125,9 @@ pub fn open(config: &Config, metrics: &Metrics) -> Result<Opened, OpenError> {
         TryLockError::Error(cause) => io(cause),
     })?;
     check_format(path)?;
+    if !rewrite::take_clean(path).map_err(io)? && home(path).exists() {
+        rewrite::rewrite(&home(path)).map_err(io)?;
+    }
     let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
     let lanes = Lanes::default();
     let (store, counters) = open_store(config, &Arc::new(lock), &spaces, &lanes, metrics, false)?;

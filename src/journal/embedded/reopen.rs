@@ -7,24 +7,16 @@
 //!    └──────────────── lanes are named anew <──── ok ──┘     ^──────┘
 //! ```
 //!
-//! **Why rewrite.** After an fsync that failed the kernel takes the pages for
-//! clean: what is read back may be in memory only, and no later fsync writes
-//! it. Opened like that, the store would answer a repeat of an event as a
-//! duplicate, which says that it is durable. So what the library reads when it
-//! opens is copied to new files first, which are fsynced and renamed: its logs,
-//! its version files and the names of the current ones. Tables need not be: one
-//! is named in a version file only after its own fsync went well, and one that
-//! is not named is removed by opening.
+//! What is read is made durable first: [`super::rewrite`] says why.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::disk;
 use super::open::{self, OpenError};
 use super::point;
+use super::rewrite;
 use super::store::{Counters, Store};
 use super::writer::{Failed, Writer};
 
@@ -96,34 +88,11 @@ fn reopen(core: &Arc<Core>, lock: &Arc<File>, suspect: bool) -> Option<Writer> {
 
 fn attempt(core: &Core, lock: &Arc<File>, suspect: bool) -> Result<(Store, Counters), OpenError> {
     let config = &core.config;
-    rewrite(&open::home(&config.path)).map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
+    rewrite::rewrite(&open::home(&config.path))
+        .map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
     point::reach("rewritten");
     let (store, counters) =
         open::open_store(config, lock, &core.spaces, &core.lanes, &core.metrics, suspect)?;
     let none = Counters { next_seq: 1, live_bytes: 0, now: core.clock.now() };
     Ok((store, counters.unwrap_or(none)))
-}
-
-/// Makes durable what will be read, whatever the kernel believes of it.
-fn rewrite(home: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(home)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl") {
-            disk::rewrite(&path)?;
-        }
-    }
-    for entry in std::fs::read_dir(home.join("keyspaces"))? {
-        for entry in std::fs::read_dir(entry?.path())? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() && is_version(&entry.file_name().to_string_lossy()) {
-                disk::rewrite(&entry.path())?;
-            }
-        }
-    }
-    disk::sync_folders(home)
-}
-
-/// The library's `v1`, `v2` … and `current`.
-fn is_version(name: &str) -> bool {
-    name == "current" || name.strip_prefix('v').is_some_and(|number| number.parse::<u64>().is_ok())
 }

@@ -10,8 +10,8 @@
 //! The library reads a table by blocks, each with a checksum, and fails at one
 //! that is damaged: a lane could not get past it, nor a compaction. What cannot
 //! be read of a queue are its deliveries in that block; they are counted as
-//! unreadable. A table whose index or footer is damaged is beyond this: the
-//! library does not open it.
+//! unreadable. Of a table whose index is damaged nothing can be read, which may be
+//! 8 MiB; one whose footer is damaged the library does not open.
 
 use std::fs::File;
 use std::path::Path;

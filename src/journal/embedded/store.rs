@@ -24,6 +24,7 @@ use super::keys;
 use super::point;
 use super::record::{Corrupt, Reader};
 use super::seen::SeenFilters;
+use crate::journal::calendar::Calendar;
 use crate::model::Timestamp;
 
 /// What stands under a key.
@@ -293,6 +294,24 @@ impl Store {
     /// How many times [`Self::sync`] went through to the disk.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the calendar.
+    pub fn put_calendar(&self, batch: &mut Batch, calendar: &Calendar) {
+        let notes = calendar.notes().iter().flat_map(|(journal, day)| [*journal, *day]);
+        let bytes: Vec<u8> = notes.flat_map(|moment| moment.as_millis().to_be_bytes()).collect();
+        batch.put(&self.meta, keys::CALENDAR, bytes);
+    }
+
+    /// The calendar that was kept.
+    pub fn calendar(&self) -> Result<Calendar, StoreError> {
+        let bytes = self.meta.get(keys::CALENDAR)?.unwrap_or_else(|| Slice::from([]));
+        let mut reader = Reader { bytes: &bytes, kind: "calendar" };
+        let mut notes = Vec::new();
+        while !reader.bytes.is_empty() {
+            notes.push((reader.timestamp()?, reader.timestamp()?));
+        }
+        Ok(Calendar::new(notes))
     }
 
     /// What the last commit kept; `None` in a new store.

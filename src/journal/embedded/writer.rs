@@ -24,8 +24,10 @@ use super::keys;
 use super::op::Op;
 use super::open;
 use super::point;
+use super::rewrite;
 use super::space::Space;
 use super::store::{Batch, Counters, Store, StoreError};
+use crate::journal::calendar::Calendar;
 use crate::journal::{Appended, Lost, RefusedReason};
 use crate::model::{EventKey, Timestamp, WebhookUid};
 
@@ -48,6 +50,8 @@ pub struct Writer {
     pub live_bytes: u64,
     /// Webhooks that are being dropped.
     pub drops: Vec<super::gone::Drop>,
+    /// The calendar, while it is not kept: it is with the next commit.
+    calendar: Option<Calendar>,
     /// Dead letters are left that are beyond their bounds.
     evicts: bool,
     /// What is left of the disk.
@@ -182,6 +186,7 @@ impl Writer {
         }
         space.ask(counters.live_bytes);
         core.metrics.free.set(gauge(space.free));
+        let calendar = core.note_day();
         Self {
             core,
             store,
@@ -189,6 +194,7 @@ impl Writer {
             next_seq: counters.next_seq,
             live_bytes: counters.live_bytes,
             drops: Vec::new(),
+            calendar,
             evicts: false,
             compaction: None,
             unsynced: None,
@@ -213,7 +219,9 @@ impl Writer {
                     self.core.inbox.close().into_iter().for_each(refuse);
                     self.end_compaction();
                     self.core.end();
+                    let journal = self.core.config.path.clone();
                     drop(self);
+                    rewrite::mark_clean(&journal);
                     let _ = closed.send(());
                     return None;
                 }
@@ -322,6 +330,9 @@ impl Writer {
         }
         let now = self.core.clock.now();
         if !commit.batch.is_empty() {
+            if let Some(calendar) = self.calendar.take() {
+                self.store.put_calendar(&mut commit.batch, &calendar);
+            }
             let batch = std::mem::replace(&mut commit.batch, self.store.batch());
             let counters = Counters { next_seq: self.next_seq, live_bytes: self.live_bytes, now };
             self.store.commit(batch, counters)?;
@@ -340,6 +351,7 @@ impl Writer {
 
     fn tick(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
         let now = self.core.clock.now();
+        self.calendar = self.core.note_day().or(self.calendar.take());
         self.expire(commit, now)?;
         self.evicts = self.evict(commit, now)?;
         // The clock's time is kept while something ages by it.

@@ -60,7 +60,7 @@ fn pending(journal: &Embedded) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn damage_in_a_log_is_reported_and_loses_no_more_than_the_batches_that_it_is_in() {
-    let seed = rand::random_range(0..1_000_000);
+    let seed = seed();
     let mut dice = Dice(seed);
     let bench = Bench::new();
     write(&bench).await;
@@ -111,7 +111,7 @@ async fn damage_in_a_log_is_reported_and_loses_no_more_than_the_batches_that_it_
 
 #[tokio::test]
 async fn a_log_cut_short_anywhere_opens_with_what_is_before_the_cut() {
-    let seed = rand::random_range(0..1_000_000);
+    let seed = seed();
     let mut dice = Dice(seed);
     let bench = Bench::new();
     write(&bench).await;
@@ -130,6 +130,12 @@ async fn a_log_cut_short_anywhere_opens_with_what_is_before_the_cut() {
         assert_eq!(opened.metrics().damaged.get(), 0, "an unfinished write is no damage");
         assert_eq!(soon(opened.append(vec![append("more", &[1])])).await, [Appended::Stored]);
     }
+}
+
+/// A random one, or the one that is to be tried again.
+fn seed() -> u64 {
+    let given = std::env::var("HERALD_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| rand::random_range(0..1_000_000))
 }
 
 /// The largest table, which is one of the queue.
@@ -163,7 +169,7 @@ async fn deliver_all(journal: &Embedded) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn damage_in_a_table_costs_what_is_in_its_block_and_the_lane_goes_on() {
-    let seed = rand::random_range(0..1_000_000);
+    let seed = seed();
     let mut dice = Dice(seed);
     let bench = Bench::new();
     write(&bench).await;
@@ -196,7 +202,13 @@ async fn damage_in_a_table_costs_what_is_in_its_block_and_the_lane_goes_on() {
         let metrics = opened.metrics();
         let unreadable = metrics.unreadable.get();
         assert!(unreadable == 0 || metrics.damaged.get() > 0, "seed {seed}, round {round}: nothing was said");
-        assert!(unreadable < 300, "seed {seed}, round {round}: {unreadable} unreadable");
+        // What tells where the blocks are is at the end of a table, which cannot be read without it.
+        let of_index = at > bytes.len() - bytes.len() / 20;
+        let length = bytes.len();
+        assert!(
+            unreadable < 300 || of_index,
+            "seed {seed}, round {round}: {unreadable} unreadable, by byte {at} of {length}"
+        );
         salvaged += u64::from(metrics.reopened.get() > 0);
         lost += unreadable;
         // A compaction may meet the damage as well, and then the store is salvaged once more.

@@ -336,3 +336,59 @@ async fn an_event_of_one_webhook_stays_with_its_delivery_wherever_that_goes() {
     assert_eq!(events(&journal), 0);
     assert_eq!(soon(journal.depth(webhook(1))).await.expect("open").pending, 0);
 }
+
+#[tokio::test]
+async fn what_is_dated_by_the_journals_clock_keeps_its_time_of_day_over_a_downtime() {
+    let bench = Bench::new();
+    let accepted = bench.hand.clock().now();
+    {
+        let journal = bench.open();
+        soon(journal.append(vec![append("before", &[1])])).await;
+        soon(journal.close()).await.expect("closed");
+    }
+    // Of five hours the journal counts a minute.
+    bench.hand.advance(Duration::from_hours(5));
+    let journal = bench.open();
+    soon(journal.append(vec![append("after", &[1])])).await;
+    let day_of = async |journal: &Embedded| {
+        let pending = soon(journal.pending(webhook(1), None, 9)).await.expect("open").items;
+        pending.iter().map(|pending| journal.calendar().day(pending.accepted_at)).collect::<Vec<_>>()
+    };
+    let expected = [accepted, accepted.after(Duration::from_hours(5))];
+    assert_eq!(day_of(&journal).await, expected);
+    soon(async {
+        // The writer keeps the calendar when it next looks at the clock.
+        while journal.0.core.store().expect("open").calendar().expect("readable").notes().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(journal.close()).await.expect("closed");
+    drop(journal);
+    bench.hand.advance(Duration::from_hours(1));
+    assert_eq!(day_of(&bench.open()).await, expected);
+}
+
+#[tokio::test]
+async fn a_journal_that_was_not_closed_in_order_is_made_durable_before_it_is_read() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new();
+    let journal = bench.open();
+    soon(journal.append(vec![append("a", &[1])])).await;
+    soon(journal.close()).await.expect("closed");
+    drop(journal);
+    let log = || {
+        let files = std::fs::read_dir(bench.config().path.join("store")).expect("a store");
+        let paths = files.map(|entry| entry.expect("readable").path());
+        let log = paths.filter(|path| path.extension().is_some_and(|e| e == "jnl")).max().expect("a log");
+        log.metadata().expect("readable").ino()
+    };
+    let before = log();
+    drop(bench.open());
+    assert_eq!(log(), before, "in order");
+    std::fs::remove_file(bench.config().path.join("CLEAN")).expect("it was closed in order");
+    let journal = bench.open();
+    assert_ne!(log(), before, "a copy");
+    let mut lane = claim(&journal, 1).await;
+    assert_eq!(ids(&mut lane, 1).await, ["a"]);
+}
