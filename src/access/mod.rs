@@ -9,7 +9,7 @@
 //! younger than [`Lifetimes::allowed`], and without a token that is in date,
 //! nobody is let in. Of the callers that miss the cache for the same token,
 //! namespace and action at one time, one asks; the others get its verdict. At most
-//! [`STRIPES`] reviews run at one time, whoever knocks.
+//! 64 reviews run at one time, whoever knocks.
 //!
 //! **Assumes.** The cache holds no token, only a hash with a key of this
 //! process, so neither a dump nor a guess of a hash lets anybody in.

@@ -11,8 +11,8 @@
 //! rate, its places in flight, its circuit and its view: a Replay of a webhook
 //! that is held waits. Deleting a Replay starts no more attempts. A dead letter
 //! is removed when the endpoint has taken it. Memory is bounded by
-//! [`work::PIECE`] events for each Replay that runs, of which there are at
-//! most [`MOST`].
+//! a hundred events for each Replay that runs, of which there are at
+//! most sixteen at one time.
 //!
 //! **Does not promise.** An order. After a restart a Replay goes on from what
 //! its status says, and may send again what it had sent since that was written.
