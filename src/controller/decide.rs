@@ -272,12 +272,9 @@ fn take_in(
         Ok(()) => {
             status.attempts = None;
             let before = status.verification.as_ref().map(|proof| Timestamp::from(&proof.time));
-            // By its time a proof is told from the one before it, also while the time of day stands still.
-            let time = if before == Some(trial.ended) {
-                trial.ended.after(Duration::from_millis(1))
-            } else {
-                trial.ended
-            };
+            // By its time a proof is told from all before it, also while the time of day stands still.
+            let time =
+                before.map_or(trial.ended, |before| trial.ended.max(before.after(Duration::from_millis(1))));
             status.verification = micro_time(time).map(|time| Verification {
                 uid: target.uid.clone(),
                 uri: target.uri.clone(),
