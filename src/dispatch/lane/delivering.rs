@@ -99,7 +99,8 @@ impl<'a, J: Journal> Delivering<'a, J> {
             let room = if ready <= most / 2 { most - ready } else { 0 };
             // What is asked for takes no more than half of the places beside what is queued.
             let errands_room = (most - ready.min(most)).min(most.div_ceil(2));
-            was_idle &= ready == 0 && busy == 0;
+            // An open circuit is said to hold the webhook until this lane sees its endpoint proved anew.
+            was_idle &= ready == 0 && busy == 0 && !self.work.is_open();
             tokio::select! {
                 biased;
                 () = self.lane.shutdown.cancelled() => return End::Shutdown,
