@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test-crash: ## kill the journal 200 times, cut its power at some thousand moment
 
 test-oldest: ## the same against the oldest Kubernetes that Herald is for
 	HERALD_KUBERNETES=oldest tools/chart-tools run tools/control-plane run -- cargo test --locked --test e2e
+
+test-model: ## check the rules of sending on a larger model, exhaustively: minutes, and GB of memory
+	cargo test --locked --lib model:: -- --include-ignored --nocapture --test-threads 1
 
 test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets
 	tests/interop/run

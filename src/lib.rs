@@ -29,3 +29,6 @@ pub mod outbound;
 pub mod replays;
 pub mod subscriptions;
 pub mod telemetry;
+
+#[cfg(test)]
+mod tests;

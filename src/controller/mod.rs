@@ -23,6 +23,8 @@ mod duty;
 mod lease;
 mod materials;
 mod metrics;
+#[cfg(test)]
+pub(crate) mod modelled;
 mod pulse;
 mod reconcile;
 mod wait;

@@ -23,13 +23,13 @@ use super::verdict::Failed;
 use crate::model::{Backoff, EventKey, Jitter, Timestamp};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Circuit {
     threshold: usize,
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// With the events that failed since one was delivered.
     Closed { failing: Vec<EventKey> },
@@ -37,7 +37,7 @@ enum State {
     Open { open: OpenCircuit, probe: Probe },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Probe {
     None,
     Runs(EventKey),
@@ -45,7 +45,7 @@ enum Probe {
 }
 
 /// What is remembered of a circuit that is open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OpenCircuit {
     /// When the next probe may start: milliseconds on the journal's clock.

@@ -7,7 +7,7 @@ use crate::journal::LaneState;
 use crate::subscriptions::{Known, Proof};
 
 /// What was found out, and of which endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Memory {
     /// It answered 410.
     pub(super) gone: Option<Mark>,
@@ -17,7 +17,7 @@ pub(super) struct Memory {
 
 /// One URI and one proof of it. What is remembered of them ends with a later
 /// proof, or with another URI.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Mark {
     uri: String,
     proved_at: String,

@@ -19,6 +19,8 @@ mod errand;
 mod lane;
 mod memory;
 mod metrics;
+#[cfg(test)]
+pub(crate) mod modelled;
 mod rate;
 mod report;
 mod reporter;

@@ -200,7 +200,7 @@ pub(crate) mod samples {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::tls_digest;
+    use crate::api::{Reason, tls_digest};
     use crate::outbound::TlsSettings;
 
     pub(crate) const UID: &str = "3f1a2b4c-0000-4000-8000-000000000001";
@@ -230,14 +230,20 @@ pub(crate) mod samples {
 
     /// The same as a dispatcher knows it, with its API key at hand.
     pub(crate) fn known(edit: impl FnOnce(&mut Value)) -> Known {
+        read(webhook(edit), true)
+    }
+
+    /// A Webhook as a dispatcher knows it, with or without its API key at hand.
+    pub(crate) fn read(webhook: Webhook, has_key: bool) -> Known {
         let credentials = Credentials {
             api_key: HeaderValue::from_static("key"),
             signing: None,
             tls: TlsSettings::default(),
         };
-        let webhook = webhook(edit);
+        let missing =
+            Problem { reason: Reason::SecretMissing, message: "create it".to_owned(), missing: None };
         let uid = uid_of(&webhook).unwrap();
-        Known::read(webhook, uid, Ok(credentials)).unwrap()
+        Known::read(webhook, uid, if has_key { Ok(credentials) } else { Err(missing) }).unwrap()
     }
 }
 
