@@ -1,10 +1,10 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## show it all at work; with KEEP=1 it stays up for you to try things
 	tools/demo
@@ -22,6 +22,9 @@ test-oldest: ## the same against the oldest Kubernetes that Herald is for
 
 test-model: ## check the rules of sending on a larger model, exhaustively: minutes, and GB of memory
 	cargo test --locked --lib model:: -- --include-ignored --nocapture --test-threads 1
+
+test-transitions: ## more random edits, cut watches and late answers (HERALD_TEST_SEED=… plays one again)
+	HERALD_TEST_SEQUENCES=100 tools/control-plane run -- cargo test --locked --test e2e transitions:: -- --nocapture
 
 test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets
 	tests/interop/run

@@ -14,3 +14,5 @@ mod replays;
 mod resource;
 mod support;
 mod test_endpoint;
+#[expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
+mod transitions;

@@ -8,6 +8,7 @@ use super::world::{Delivery, Event, Stage, World};
 use crate::api::{ConditionType, DeliveringReason, Reason};
 use crate::controller::modelled::Challenge;
 use crate::dispatch::modelled::remembers;
+use crate::model::Timestamp;
 
 /// All of them.
 pub(super) fn all() -> Vec<Property<Herald>> {
@@ -45,6 +46,12 @@ pub(super) fn all() -> Vec<Property<Herald>> {
             "once changes stop, every status settles and every pending delivery ends or is held for a reason shown",
             |herald, world| is_settled(herald, world) || !herald.rests(world),
         ),
+        holds("nobody challenges or writes again and again", |_, world| {
+            let proof = world.now().and_then(|object| object.status.get().verification.as_ref());
+            // Each proof is a millisecond later than the one before it.
+            let proofs = proof.map_or(0, |proof| Timestamp::from(&proof.time).as_millis() % 1000);
+            proofs < 10 && world.versions.len() < 20
+        }),
         is_met("an event is delivered", |_, world| world.of(0).any(|it| it.state == Stage::Done)),
         is_met("an event dies", |_, world| world.of(0).any(|it| it.state == Stage::Dead)),
         is_met("a queue is dropped", |_, world| world.of(0).any(|it| it.state == Stage::Dropped)),

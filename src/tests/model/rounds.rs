@@ -28,6 +28,7 @@ pub(super) fn none_in(herald: &Herald) -> usize {
         let mut way = Vec::new();
         enter(herald, &mut seen, &mut way, None, &begin);
         while let Some(here) = way.last_mut() {
+            assert!(seen.len() < 1_000_000, "it goes on and on");
             let Some((step, world)) = here.next.pop() else {
                 seen.insert(here.print, false);
                 way.pop();

@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use herald::api::Webhook;
@@ -20,6 +21,7 @@ use kube::config::AuthInfo;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,6 +34,27 @@ pub enum Mischief {
     Garbles,
     /// Somebody edits a Webhook just before the first status is stored.
     Overtakes(Box<Overtaking>),
+    /// Connections are cut and answers come late, as the test says.
+    Disturbs(Arc<Disturbance>),
+}
+
+/// How bad the way is at the moment.
+#[derive(Default)]
+pub struct Disturbance {
+    cuts: watch::Sender<()>,
+    delay_millis: AtomicU64,
+}
+
+impl Disturbance {
+    /// Breaks every connection, watches among them.
+    pub fn cut(&self) {
+        self.cuts.send_replace(());
+    }
+
+    /// Holds every request up for so long from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.delay_millis.store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
 }
 
 /// Whose Webhook is edited, and whether it was.
@@ -100,7 +123,17 @@ async fn serve(listener: TcpListener, api_server: Client, mischief: Arc<Mischief
 
 async fn serve_connection(stream: TcpStream, api_server: Client, mischief: Arc<Mischief>) {
     let service = service_fn(|request| pass(request, &api_server, &mischief));
-    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let cut = async {
+        match &*mischief {
+            Mischief::Disturbs(disturbance) => drop(disturbance.cuts.subscribe().changed().await),
+            Mischief::Garbles | Mischief::Overtakes(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = connection => drop(ended),
+        () = cut => {}
+    }
 }
 
 async fn pass(
@@ -112,6 +145,11 @@ async fn pass(
         Mischief::Garbles => true,
         Mischief::Overtakes(overtaking) => {
             overtaking.before(&request).await;
+            false
+        }
+        Mischief::Disturbs(disturbance) => {
+            let delay = disturbance.delay_millis.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(delay)).await;
             false
         }
     };

@@ -50,6 +50,13 @@ impl Cluster {
         Self { config: self.config.clone(), client: Client::try_from(self.config.clone()).unwrap() }
     }
 
+    /// The same by way of somebody who passes requests on.
+    pub fn by_way_of(&self, url: &str) -> Self {
+        let mut config = self.config.clone();
+        config.cluster_url = url.parse().unwrap();
+        Self { client: Client::try_from(config.clone()).unwrap(), config }
+    }
+
     /// The administrator's client.
     pub fn client(&self) -> Client {
         self.client.clone()

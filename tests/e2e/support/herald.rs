@@ -88,10 +88,15 @@ impl Herald {
 
     /// With settings of the test's own.
     pub async fn start_with(namespace: &Namespace, settings: Settings) -> Self {
+        Self::start_at(namespace.cluster().clone(), namespace, settings).await
+    }
+
+    /// With a way of its own to the API server.
+    pub async fn start_at(cluster: Cluster, namespace: &Namespace, settings: Settings) -> Self {
         let mut herald = Self {
             settings,
             namespace: namespace.name().to_owned(),
-            cluster: namespace.cluster().clone(),
+            cluster,
             journal_dir: tempfile::tempdir().unwrap(),
             running: None,
         };
