@@ -1,6 +1,9 @@
 //! The limit: a hyper client that signs and posts one body again and again.
 //!
-//! `bare DIRECTORY PORT CONNECTIONS BYTES SECONDS` prints how many a second.
+//! `bare DIRECTORY PORT CONNECTIONS BYTES SECONDS RATE` prints a line of JSON:
+//! how many a second, and what each cost. At a rate of 0 it goes as fast as it
+//! can; at another, all connections together make so many a second. It begins
+//! when all of its connections stand.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,29 +11,57 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use herald::outbound::SigningKeys;
 use http_body_util::{BodyExt as _, Full};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::cluster::SIGNING_SECRET;
 use super::support::certificates::Files;
+use super::support::machine::processor_time;
 use super::support::{connect, local};
 
+/// Connections that are opened at one time.
+const CONNECTING: usize = 64;
+
+/// What a bare client has done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// Requests a second.
+    pub rate: f64,
+    /// Processor time of each, in microseconds.
+    pub cpu_micros: f64,
+}
+
 pub async fn run(arguments: &[&str]) {
-    let [directory, port, connections, bytes, seconds] = arguments else { panic!("five arguments") };
+    let [directory, port, connections, bytes, seconds, rate] = arguments else { panic!("six arguments") };
     let tls = Files::in_directory(Path::new(directory)).client();
     let port = port.parse().unwrap();
     let requests = Arc::new(Requests::to(port));
     let body = Bytes::from(vec![b'x'; bytes.parse().unwrap()]);
-    let until = Instant::now() + Duration::from_secs_f64(seconds.parse().unwrap());
-    let count = Arc::new(AtomicU64::new(0));
+    let connections: usize = connections.parse().unwrap();
+    let rate: f64 = rate.parse().unwrap();
+    let senders: Vec<_> = stream::iter(0..connections)
+        .map(|_| connect(&tls, local(port)))
+        .buffer_unordered(CONNECTING)
+        .collect()
+        .await;
+    let cpu = processor_time(std::process::id());
     let begun = Instant::now();
+    let until = begun + Duration::from_secs_f64(seconds.parse().unwrap());
+    let pause = if rate > 0.0 { Duration::from_secs_f64(connections as f64 / rate) } else { Duration::ZERO };
+    let count = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
-    for _ in 0..connections.parse().unwrap() {
-        let (tls, requests, body, count) = (tls.clone(), requests.clone(), body.clone(), count.clone());
+    for (number, mut sender) in senders.into_iter().enumerate() {
+        let (requests, body, count) = (requests.clone(), body.clone(), count.clone());
+        let mut at = begun + pause.mul_f64(number as f64 / connections as f64);
         tasks.spawn(async move {
-            let mut sender = connect(&tls, local(port)).await;
-            while Instant::now() < until {
+            while at.max(Instant::now()) < until {
+                if !pause.is_zero() {
+                    tokio::time::sleep_until(at.into()).await;
+                    at += pause;
+                }
                 let answer = sender.send_request(requests.make(body.clone())).await.unwrap();
                 assert!(answer.status().is_success());
                 answer.into_body().collect().await.unwrap();
@@ -39,7 +70,11 @@ pub async fn run(arguments: &[&str]) {
         });
     }
     tasks.join_all().await;
-    println!("{}", count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64());
+    let count = count.load(Ordering::Relaxed) as f64;
+    let cpu = processor_time(std::process::id()).checked_sub(cpu).unwrap();
+    let rate = count / begun.elapsed().as_secs_f64();
+    let done = Done { rate, cpu_micros: cpu.as_secs_f64() * 1e6 / count };
+    println!("{}", serde_json::to_string(&done).unwrap());
 }
 
 /// Makes requests that an endpoint would take for deliveries: each has an id of

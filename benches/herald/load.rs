@@ -1,8 +1,9 @@
 //! A producer: a child process.
 //!
-//! `load DIRECTORY PORT NAMESPACE CONNECTIONS BATCH closed COUNT` posts so many
-//! events as fast as they are accepted; `… open RATE SECONDS` posts at a steady
-//! rate. Both print a line of JSON at their end.
+//! `load DIRECTORY PORT NAMESPACES TYPES CONNECTIONS BATCH closed COUNT` posts so
+//! many events as fast as they are accepted; `… open RATE SECONDS` makes so many
+//! requests a second. Both print a line of JSON at their end. NAMESPACES and
+//! TYPES are lists with commas: requests go to each pair of them in turn.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -29,6 +30,8 @@ use super::support::{connect, local};
 pub struct Posted {
     /// Events that were accepted.
     pub events: u64,
+    /// In the bodies of the requests.
+    pub bytes: u64,
     /// From the first request to the last answer.
     pub seconds: f64,
     /// Of a request, in milliseconds.
@@ -42,28 +45,35 @@ const PADDING: usize = 560;
 
 struct Shared {
     port: u16,
-    uri: Uri,
+    uris: Vec<Uri>,
+    types: Vec<String>,
     authorization: HeaderValue,
     run: String,
     batch: u64,
     next: AtomicU64,
+    bytes: AtomicU64,
     padding: String,
 }
 
 pub async fn run(arguments: &[&str]) {
-    let [directory, port, namespace, connections, batch, how @ ..] = arguments else {
-        panic!("six arguments")
+    let [directory, port, namespaces, types, connections, batch, how @ ..] = arguments else {
+        panic!("seven arguments")
     };
     let directory = Path::new(directory);
     let tls = Files::in_directory(directory).client();
     let token = std::fs::read_to_string(directory.join("token")).unwrap();
     let shared = Arc::new(Shared {
         port: port.parse().unwrap(),
-        uri: format!("/v1/namespaces/{namespace}/events").parse().unwrap(),
+        uris: namespaces
+            .split(',')
+            .map(|namespace| format!("/v1/namespaces/{namespace}/events").parse().unwrap())
+            .collect(),
+        types: types.split(',').map(str::to_owned).collect(),
         authorization: format!("Bearer {token}").parse().unwrap(),
         run: uuid::Uuid::new_v4().to_string(),
         batch: batch.parse().unwrap(),
         next: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
         padding: "x".repeat(PADDING),
     });
     let connections: usize = connections.parse().unwrap();
@@ -90,6 +100,7 @@ pub async fn run(arguments: &[&str]) {
     let millis = tasks.join_all().await.concat();
     let posted = Posted {
         events: millis.len() as u64 * shared.batch,
+        bytes: shared.bytes.load(Ordering::Relaxed),
         seconds: begun.elapsed().as_secs_f64(),
         p50_ms: quantile(&millis, 0.5),
         p99_ms: quantile(&millis, 0.99),
@@ -129,12 +140,14 @@ async fn open(
 
 /// Posts a batch; how long the answer took, in milliseconds.
 async fn post(shared: &Shared, sender: &mut SendRequest<Full<Bytes>>, first: u64) -> f64 {
-    let Shared { uri, authorization, run, batch, padding, .. } = shared;
+    let Shared { uris, types, authorization, run, batch, padding, .. } = shared;
+    let turn = usize::try_from(first / batch).unwrap();
+    let (event_type, uri) = (&types[turn % types.len()], &uris[turn / types.len() % uris.len()]);
     let mut body = String::with_capacity(usize::try_from(*batch).unwrap() * (PADDING + 256));
     let event = |number: u64, body: &mut String| {
         write!(
             body,
-            r#"{{"specversion":"1.0","id":"{run}-{number}","source":"/bench","type":"user.created","subject":"user-{}","data":{{"sent":{},"padding":"{padding}"}}}}"#,
+            r#"{{"specversion":"1.0","id":"{run}-{number}","source":"/bench","type":"{event_type}","subject":"user-{}","data":{{"sent":{},"padding":"{padding}"}}}}"#,
             number % 10_000,
             now_micros()
         )
@@ -151,6 +164,7 @@ async fn post(shared: &Shared, sender: &mut SendRequest<Full<Bytes>>, first: u64
         body.push(']');
         "application/cloudevents-batch+json"
     };
+    shared.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
     let request = hyper::Request::post(uri.clone())
         .header("host", "localhost")
         .header("authorization", authorization.clone())

@@ -22,19 +22,26 @@
     reason = "a benchmark ends by a panic, prints its figures, and rounds them"
 )]
 
+mod amplification;
 mod bare;
 mod cluster;
 mod disk;
 mod figures;
+mod growth;
+mod isolation;
 mod load;
 mod process;
+mod program;
+mod recovery;
 mod relay;
 mod scale;
 mod server;
+mod settings;
 mod sink;
 #[path = "../support/mod.rs"]
 mod support;
 mod throughput;
+mod webhooks;
 
 use figures::Table;
 use tokio::runtime::Builder;
@@ -82,6 +89,19 @@ async fn all(only: &[&str]) {
     }
     if wanted("fanout") {
         throughput::fan_out(&bench, &mut table).await;
+    }
+    if wanted("isolation") {
+        isolation::hanging(&bench, &mut table).await;
+        isolation::draining(&bench, &mut table).await;
+    }
+    if wanted("recovery") {
+        recovery::after_a_crash(&bench, &mut table).await;
+    }
+    if wanted("amplification") {
+        amplification::of_the_journal(&bench, &mut table).await;
+    }
+    if wanted("webhooks") {
+        growth::webhooks(&bench, &mut table).await;
     }
     if wanted("scale") {
         scale::ten_thousand(&bench, &mut table).await;

@@ -52,6 +52,11 @@ impl Process {
         machine::memory_mb(self.child.id())
     }
 
+    /// Bytes that it has caused to be written to disks.
+    pub fn written(&self) -> u64 {
+        machine::written(self.child.id())
+    }
+
     /// Asks it to stop, and waits.
     pub fn stop(mut self) {
         let id = self.child.id().to_string();

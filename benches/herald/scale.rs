@@ -8,8 +8,9 @@ use kube::runtime::wait::await_condition;
 use herald::api::Webhook;
 
 use super::figures::{Table, median};
-use super::server::{Bench, Herald};
-use super::throughput::DEFAULT_IN_FLIGHT;
+use super::program::Herald;
+use super::server::Bench;
+use super::webhooks::DEFAULT_IN_FLIGHT;
 
 const WEBHOOKS: usize = 10_000;
 const IDLE: Duration = Duration::from_mins(1);

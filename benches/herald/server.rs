@@ -1,23 +1,22 @@
-//! What a run of the benchmark stands on, and `herald run` as a child of it.
+//! What a run of the benchmark stands on: certificates, a namespace, a sink,
+//! and the other programs that it starts.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::cluster::{AUDIENCE, Cluster};
+use super::bare::Done;
+use super::cluster::Cluster;
 use super::load::Posted;
 use super::process::Process;
+use super::program::Herald;
 use super::sink::Seen;
 use super::support::certificates::Files;
 
 /// Certificates, a namespace, and a sink.
 pub struct Bench {
     directory: tempfile::TempDir,
-    files: Files,
+    pub files: Files,
     pub cluster: Cluster,
     sink: Mutex<Process>,
     pub sink_port: u16,
@@ -59,14 +58,24 @@ impl Bench {
         serde_json::from_str(&self.sink.lock().unwrap().ask(question)).unwrap()
     }
 
-    /// Runs the bare client for so long; requests a second.
+    /// Runs the bare client for so long, as fast as it goes; requests a second.
     pub fn bare(&self, connections: usize, seconds: f64) -> f64 {
+        self.start_bare(connections, seconds, 0.0).rate()
+    }
+
+    /// Runs it at a steady rate; what that cost.
+    pub fn bare_at(&self, connections: usize, seconds: f64, rate: f64) -> Done {
+        self.start_bare(connections, seconds, rate).result()
+    }
+
+    /// Starts it, as fast as it goes if `rate` is 0.
+    pub fn start_bare(&self, connections: usize, seconds: f64, rate: f64) -> Bare {
         let directory = self.directory().to_str().unwrap();
+        let numbers = [connections.to_string(), "800".to_owned(), seconds.to_string(), rate.to_string()];
         let port = self.sink_port.to_string();
-        Process::role(&["bare", directory, &port, &connections.to_string(), "800", &seconds.to_string()])
-            .line()
-            .parse()
-            .unwrap()
+        let mut arguments = vec!["bare", directory, &port];
+        arguments.extend(numbers.iter().map(String::as_str));
+        Bare(Process::role(&arguments))
     }
 
     /// Starts the relay, to the sink; it and its port.
@@ -77,11 +86,25 @@ impl Bench {
         (relay, port)
     }
 
-    /// Starts a producer; its result is the line that it prints.
+    /// Starts a producer of `user.created`; its result is the line that it prints.
     pub fn load(&self, port: u16, connections: usize, batch: u64, how: &[&str]) -> Process {
+        self.load_to(&self.cluster.namespace, "user.created", port, connections, batch, how)
+    }
+
+    /// Starts a producer whose requests go to these namespaces and are of these
+    /// types in turn; both are lists with commas.
+    pub fn load_to(
+        &self,
+        namespaces: &str,
+        types: &str,
+        port: u16,
+        connections: usize,
+        batch: u64,
+        how: &[&str],
+    ) -> Process {
         let directory = self.directory().to_str().unwrap();
         let (port, connections, batch) = (port.to_string(), connections.to_string(), batch.to_string());
-        let mut arguments = vec!["load", directory, &port, &self.cluster.namespace, &connections, &batch];
+        let mut arguments = vec!["load", directory, &port, namespaces, types, &connections, &batch];
         arguments.extend(how);
         Process::role(&arguments)
     }
@@ -119,77 +142,17 @@ impl Bench {
     }
 }
 
-/// `herald run`.
-pub struct Herald {
-    pub process: Process,
-    /// Where it takes events.
-    pub port: u16,
-    /// How long it took until it was ready.
-    pub ready_after: Duration,
-}
+/// A bare client that runs.
+pub struct Bare(Process);
 
-impl Herald {
-    /// Starts it on a journal of this name, and waits until it is ready.
-    pub fn start(bench: &Bench, journal: &str) -> Self {
-        let (port, metrics) = (free_port(), free_port());
-        let log = File::create(bench.directory().join(format!("{journal}.log"))).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
-        command
-            .arg("run")
-            .args(["--namespace", &bench.cluster.namespace, "--audience", AUDIENCE])
-            .arg("--journal-dir")
-            .arg(journal_directory(bench, journal))
-            .args(["--max-backlog", "10000000", "--log", "warn"])
-            .args([
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--metrics-listen",
-                &format!("127.0.0.1:{metrics}"),
-            ])
-            .arg("--tls-cert")
-            .arg(&bench.files.certificate)
-            .arg("--tls-key")
-            .arg(&bench.files.key)
-            .args([
-                "--outbound-allow",
-                "127.0.0.0/8",
-                "--outbound-allow",
-                "localhost",
-                "--outbound-extra-roots",
-            ])
-            .arg(&bench.files.ca)
-            .stderr(Stdio::from(log));
-        let begun = Instant::now();
-        let process = Process::start(command);
-        while !is_ready(metrics) {
-            assert!(
-                begun.elapsed() < Duration::from_mins(2),
-                "herald did not become ready; see {journal}.log"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { process, port, ready_after: begun.elapsed() }
+impl Bare {
+    /// Waits for its end.
+    pub fn result(mut self) -> Done {
+        serde_json::from_str(&self.0.line()).unwrap()
     }
 
-    /// Stops it as the kubelet would.
-    pub fn stop(self) {
-        self.process.stop();
+    /// Waits for its end; requests a second.
+    pub fn rate(self) -> f64 {
+        self.result().rate
     }
-}
-
-/// Where the journal of this name is.
-pub fn journal_directory(bench: &Bench, journal: &str) -> PathBuf {
-    bench.directory().join(journal)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn is_ready(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let mut answer = String::new();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
 }

@@ -20,11 +20,18 @@ use serde::{Deserialize, Serialize};
 use super::support::certificates::Files;
 use super::support::server;
 
+/// The path that gets no answer.
+pub const HANG: &str = "/hang";
+
 /// What a sink has seen.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
-    /// POSTs.
+    /// POSTs to `/users`.
     pub deliveries: u64,
+    /// POSTs to other paths that were answered.
+    pub others: u64,
+    /// POSTs that wait for an answer now, and get none.
+    pub hanging: u64,
     /// GETs.
     pub challenges: u64,
     /// From the time in the body to the arrival, of those that were timed.
@@ -34,6 +41,8 @@ pub struct Seen {
 #[derive(Default)]
 struct Counters {
     deliveries: AtomicU64,
+    others: AtomicU64,
+    hanging: AtomicU64,
     challenges: AtomicU64,
     timed: AtomicBool,
     latencies: Mutex<Vec<u64>>,
@@ -58,6 +67,8 @@ pub async fn run(arguments: &[&str]) {
             }
             let seen = Seen {
                 deliveries: counters.deliveries.load(Ordering::Relaxed),
+                others: counters.others.load(Ordering::Relaxed),
+                hanging: counters.hanging.load(Ordering::Relaxed),
                 challenges: counters.challenges.load(Ordering::Relaxed),
                 latencies_micros,
             };
@@ -73,7 +84,21 @@ async fn answer(request: Request<Incoming>, counters: Arc<Counters>) -> Response
         let key = request.headers()["x-verification-key"].to_str().unwrap();
         return Response::new(Full::from(format!("{{\"key\":\"{key}\"}}")));
     }
-    if let Ok(body) = request.into_body().collect().await {
+    let (parts, body) = request.into_parts();
+    match parts.uri.path() {
+        "/users" => {}
+        HANG => {
+            let _hangs = Hanging::new(&counters.hanging);
+            return std::future::pending().await;
+        }
+        _ => {
+            if body.collect().await.is_ok() {
+                counters.others.fetch_add(1, Ordering::Relaxed);
+            }
+            return Response::new(Full::default());
+        }
+    }
+    if let Ok(body) = body.collect().await {
         let body = body.to_bytes();
         counters.deliveries.fetch_add(1, Ordering::Relaxed);
         if counters.timed.load(Ordering::Relaxed)
@@ -85,9 +110,29 @@ async fn answer(request: Request<Incoming>, counters: Arc<Counters>) -> Response
     Response::new(Full::default())
 }
 
+/// Counts a request until its client has given up.
+struct Hanging<'a>(&'a AtomicU64);
+
+impl<'a> Hanging<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Hanging<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The time in `{"sent":1795508180250000,…}`, if the load put it there.
 fn sent_at(body: &[u8]) -> Option<u64> {
-    let mark = b"\"sent\":";
+    number_after(body, b"\"sent\":")
+}
+
+/// The number that follows a mark.
+pub fn number_after(body: &[u8], mark: &[u8]) -> Option<u64> {
     let at = body.windows(mark.len()).position(|window| window == mark)? + mark.len();
     let digits: Vec<u8> = body[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
     String::from_utf8(digits).ok()?.parse().ok()

@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod machine;
 pub mod server;
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,13 +26,21 @@ use tokio_rustls::TlsConnector;
 
 /// One keep-alive connection over TLS, by hyper alone.
 pub async fn connect(tls: &Arc<ClientConfig>, address: SocketAddr) -> SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+    try_connect(tls, address).await.unwrap()
+}
+
+/// The same, where nobody may be listening.
+pub async fn try_connect(
+    tls: &Arc<ClientConfig>,
+    address: SocketAddr,
+) -> Result<SendRequest<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     let tls = TlsConnector::from(Arc::clone(tls));
-    let stream = tls.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let stream = tls.connect(ServerName::try_from("localhost")?, stream).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    sender
+    Ok(sender)
 }
 
 /// A port of this machine.

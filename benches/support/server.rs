@@ -1,6 +1,7 @@
 //! An HTTP/1.1 server over TLS, by hyper alone.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,17 +26,28 @@ where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
+    let answer = move |request| answer(request).map(Ok::<_, Infallible>);
+    start_with(tls, |stream| stream.set_nodelay(true).unwrap(), answer).await
+}
+
+/// The same, with something done to each connection first; on an error of
+/// `answer` the connection is closed without an answer.
+pub async fn start_with<A, F, E>(tls: Arc<ServerConfig>, prepare: fn(&TcpStream), answer: A) -> SocketAddr
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<Full<Bytes>>, E>> + Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + 'static,
+{
     let tls = TlsAcceptor::from(tls);
     let listener = TcpListener::bind(local(0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let connection = move |stream: TcpStream| {
         let (tls, answer) = (tls.clone(), answer.clone());
         async move {
-            stream.set_nodelay(true).unwrap();
+            prepare(&stream);
             let Ok(stream) = tls.accept(stream).await else { return };
-            let service = service_fn(|request| answer(request).map(Ok::<_, Infallible>));
             // A client that goes away is none of the server's business.
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await);
         }
     };
     tokio::spawn(async move {
