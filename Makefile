@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: ## format, clippy, docs, scripts, licences and generated files
 
 bench: ## measure the whole product and print the table (ONLY=drain,latency for some of it)
 	tools/control-plane run -- cargo bench --locked --bench herald -- $(ONLY)
+
+soak: ## 20 minutes of load with failing endpoints and restarts: nothing lost, nothing grows (MINUTES=3, SEED=7)
+	MINUTES=$(or $(MINUTES),20) $(if $(SEED),SEED=$(SEED)) tools/control-plane run -- cargo bench --locked --bench herald -- soak
 
 bench-parts: ## measure the parts on their own
 	cargo bench --locked --bench journal --bench ingest --bench outbound

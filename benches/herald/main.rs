@@ -11,7 +11,8 @@
 //! median of interleaved pairs: on machines that others use too, ratios hold
 //! where seconds do not.
 //!
-//! `make bench` runs it; `make bench ONLY=drain,latency` runs some of it.
+//! `make bench` runs it; `make bench ONLY=drain,latency` runs some of it. `make
+//! soak` runs another thing on the same ground: see `soak`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,6 +39,7 @@ mod scale;
 mod server;
 mod settings;
 mod sink;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod throughput;
@@ -58,6 +60,7 @@ fn main() {
         ["load", rest @ ..] => {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(load::run(rest));
         }
+        ["soak"] => block_on(soak::run()),
         // What Cargo passes when it only checks that benchmarks run.
         ["--test", ..] => {}
         only => block_on(all(only)),

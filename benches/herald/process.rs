@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use super::support::machine;
+use super::support::machine::{self, Held};
 
 /// A child that ends with this value.
 pub struct Process {
@@ -55,6 +55,11 @@ impl Process {
     /// Bytes that it has caused to be written to disks.
     pub fn written(&self) -> u64 {
         machine::written(self.child.id())
+    }
+
+    /// What it holds now.
+    pub fn held(&self) -> Held {
+        Held::of(self.child.id())
     }
 
     /// Asks it to stop, and waits.

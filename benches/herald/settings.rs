@@ -24,6 +24,16 @@ pub fn most_webhooks() -> usize {
     number("WEBHOOKS", 10_000)
 }
 
+/// How long the soak takes.
+pub fn soak() -> Duration {
+    Duration::from_secs_f64(60.0 * number("MINUTES", 20.0))
+}
+
+/// What the soak's choices come from.
+pub fn seed() -> u64 {
+    number("SEED", rand::random_range(0..1_000_000))
+}
+
 fn number<T: FromStr>(variable: &str, otherwise: T) -> T {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text}: write a number")),

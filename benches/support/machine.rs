@@ -66,6 +66,25 @@ pub fn written(process: u32) -> u64 {
     line.trim().parse().unwrap()
 }
 
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Resident, in megabytes.
+    pub memory_mb: f64,
+    /// Open files and connections.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Held {
+    /// Of a process that runs.
+    pub fn of(process: u32) -> Self {
+        let count = |what| std::fs::read_dir(format!("/proc/{process}/{what}")).unwrap().count();
+        Self { memory_mb: memory_mb(process), descriptors: count("fd"), threads: count("task") }
+    }
+}
+
 /// Bytes that the files of a folder take up on the disk.
 pub fn disk_bytes(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
