@@ -44,7 +44,7 @@ fn number(name: &str) -> Option<u64> {
 async fn after_any_edits_a_fresh_start_has_nothing_to_add() {
     let seeds: Vec<u64> = match number("HERALD_TEST_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("HERALD_TEST_SEQUENCES").unwrap_or(8)).map(|_| rand::random()).collect(),
+        None => (0..number("HERALD_TEST_SEQUENCES").unwrap_or(6)).map(|_| rand::random()).collect(),
     };
     for seed in seeds {
         println!("HERALD_TEST_SEED={seed}");
