@@ -56,6 +56,18 @@ impl Scene {
         self.namespace.apply(&replay(name, &spec)).await
     }
 
+    /// Starts a replay whose first delivery has arrived and is answered when the gate opens.
+    async fn replay_that_waits(&self, name: &str) -> CancellationToken {
+        let before = self.endpoint.deliveries().len();
+        let gate = CancellationToken::new();
+        self.endpoint.on_delivery(Behaviour::ok().once(&gate));
+        self.replay(name, json!({})).await;
+        for _ in 0..=before {
+            self.endpoint.next_delivery().await;
+        }
+        gate
+    }
+
     async fn finished(&self, name: &str) -> ReplayStatus {
         self.in_state(name, "Finished").await
     }
@@ -185,13 +197,7 @@ async fn a_replay_waits_while_its_webhook_is_held_and_says_why() {
 async fn a_replay_that_is_deleted_sends_no_more() {
     let scene = Scene::new("replay-deleted", json!({"maxInFlight": 1, "timeout": "30s"})).await;
     scene.dead(0, 4).await;
-    let before = scene.endpoint.deliveries().len();
-    let gate = CancellationToken::new();
-    scene.endpoint.on_delivery(Behaviour::ok().once(&gate));
-    scene.replay("again", json!({})).await;
-    for _ in 0..=before {
-        scene.endpoint.next_delivery().await;
-    }
+    let gate = scene.replay_that_waits("again").await;
     scene.namespace.delete::<Replay>("again").await;
     // The dispatcher has seen that when it acts on what was asked for later.
     scene.replay("other", json!({"events": ["User deleted"]})).await;
@@ -227,13 +233,7 @@ async fn a_replay_keeps_to_the_webhooks_rate() {
 async fn a_replay_goes_on_after_a_restart() {
     let mut scene = Scene::new("replay-restart", json!({"maxInFlight": 1, "timeout": "30s"})).await;
     scene.dead(0, 4).await;
-    let before = scene.endpoint.deliveries().len();
-    let gate = CancellationToken::new();
-    scene.endpoint.on_delivery(Behaviour::ok().once(&gate));
-    scene.replay("again", json!({})).await;
-    for _ in 0..=before {
-        scene.endpoint.next_delivery().await;
-    }
+    let gate = scene.replay_that_waits("again").await;
     scene.herald.kill().await;
     gate.cancel();
     scene.herald.restart().await;
