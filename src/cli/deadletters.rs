@@ -8,7 +8,7 @@ use http::Method;
 use super::connection::ConnectionFlags;
 use super::events::{OutputFlags, TIMEOUT, print, refused};
 use super::table::Table;
-use crate::manage::{DeadLetterItem, Deleted, Listing};
+use crate::manage::{DeadLetterItem, Deleted};
 
 /// List or delete a webhook's dead letters; a Replay sends them again
 #[derive(Debug, Args)]
@@ -69,26 +69,11 @@ impl DeadLetters {
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let connection = self.connection.open(TIMEOUT).await?;
-        let limit = self.limit as usize;
-        let mut items: Vec<DeadLetterItem> = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let mut query = vec![("limit", (limit - items.len()).min(1000).to_string())];
-            query.extend(next.take().map(|next| ("continue", next)));
-            let path = ["webhooks", &self.webhook, "deadletters"];
-            let request = connection.request(Method::GET, &path).query(&query);
-            match connection.ask::<Listing<DeadLetterItem>>(request).await? {
-                Ok(listing) => {
-                    items.extend(listing.items);
-                    next = listing.next;
-                }
-                Err(message) => return refused(&message),
-            }
-            if next.is_none() || items.len() >= limit {
-                break;
-            }
+        let path = ["webhooks", &self.webhook, "deadletters"];
+        match connection.list::<DeadLetterItem>(&path, &[], self.limit as usize).await? {
+            Ok((items, more)) => print(self.output.output, &items, || table(&items, more)),
+            Err(message) => refused(&message),
         }
-        print(self.output.output, &items, || table(&items, next.is_some()))
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::connection::ConnectionFlags;
 use super::table::{Table, one_line};
-use crate::manage::{Delivery, EventDetail, Listing, State, StepDurations, Try, TryKind};
+use crate::manage::{Delivery, EventDetail, State, StepDurations, Try, TryKind};
 
 /// A server may look through a million deliveries.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(90);
@@ -134,29 +134,13 @@ impl Get {
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let connection = self.connection.open(TIMEOUT).await?;
-        let limit = self.limit as usize;
-        let mut items: Vec<Delivery> = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let page = (limit - items.len()).min(1000).to_string();
-            let mut query = vec![("webhook", self.webhook.clone()), ("limit", page)];
-            query.extend(self.state.map(|state| ("state", state.as_str().to_owned())));
-            query.extend(self.since.map(|since| ("since", since.to_string())));
-            query.extend(next.take().map(|next| ("continue", next)));
-            let request = connection.request(Method::GET, &["events"]).query(&query);
-            match connection.ask::<Listing<Delivery>>(request).await? {
-                Ok(listing) => {
-                    items.extend(listing.items);
-                    next = listing.next;
-                }
-                Err(message) => return refused(&message),
-            }
-            if next.is_none() || items.len() >= limit {
-                break;
-            }
+        let mut query = vec![("webhook", self.webhook)];
+        query.extend(self.state.map(|state| ("state", state.as_str().to_owned())));
+        query.extend(self.since.map(|since| ("since", since.to_string())));
+        match connection.list::<Delivery>(&["events"], &query, self.limit as usize).await? {
+            Ok((items, more)) => print(self.output.output, &items, || table(&items, more)),
+            Err(message) => refused(&message),
         }
-        let more = next.is_some();
-        print(self.output.output, &items, || table(&items, more))
     }
 }
 

@@ -17,6 +17,10 @@ use rustls::{ClientConfig, RootCertStore, crypto, version};
 use serde::Deserialize;
 
 use self::token::{ServiceAccount, TokenSource};
+use crate::manage::Listing;
+
+/// The most that is asked for at once.
+const MAX_PART: usize = 1000;
 
 /// Where Herald is, and who asks.
 #[derive(Debug, clap::Args)]
@@ -114,6 +118,35 @@ impl Connection {
             return Ok(Ok(serde_json::from_slice(&body).context("the answer is not Herald's")?));
         }
         Ok(Err(Problem::read(&body).message(status)))
+    }
+
+    /// The first `limit` of a list, part by part, and whether there are more;
+    /// the inner error is what Herald says against it.
+    pub(super) async fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        limit: usize,
+    ) -> anyhow::Result<Result<(Vec<T>, bool), String>> {
+        let mut items: Vec<T> = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let part = (limit - items.len()).min(MAX_PART).to_string();
+            let mut request = self.request(Method::GET, path).query(query).query(&[("limit", part)]);
+            if let Some(next) = next {
+                request = request.query(&[("continue", next)]);
+            }
+            match self.ask::<Listing<T>>(request).await? {
+                Ok(listing) => {
+                    items.extend(listing.items);
+                    next = listing.next;
+                }
+                Err(message) => return Ok(Err(message)),
+            }
+            if next.is_none() || items.len() >= limit {
+                return Ok(Ok((items, next.is_some())));
+            }
+        }
     }
 }
 
