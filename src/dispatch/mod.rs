@@ -26,6 +26,7 @@ mod report;
 mod reporter;
 pub mod request;
 mod sample;
+mod share;
 mod stats;
 pub(crate) mod verdict;
 
@@ -42,6 +43,7 @@ pub use self::errand::{Answered, Errands, Purpose, TooMany, Tried};
 pub use self::metrics::Metrics;
 
 use self::lane::Lane;
+use self::share::Places;
 use self::stats::Board;
 use crate::journal::Journal;
 use crate::model::{Clock, WebhookUid};
@@ -103,7 +105,7 @@ struct Shared<J> {
     errands: Errands,
     metrics: Metrics,
     clock: Clock,
-    permits: Arc<Semaphore>,
+    places: Places,
     /// Places for runners that wait for something to do.
     idle_runners: Semaphore,
     max_view_age: Duration,
@@ -128,7 +130,6 @@ pub async fn run<J: Journal>(
     shutdown: CancellationToken,
 ) {
     let Surroundings { journal, subscriptions, freshness, client, outbound, errands, metrics } = surroundings;
-    let most = config.max_in_flight.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         journal,
         subscriptions,
@@ -138,8 +139,8 @@ pub async fn run<J: Journal>(
         errands,
         metrics,
         clock: config.clock,
-        permits: Arc::new(Semaphore::new(most)),
-        idle_runners: Semaphore::new(most),
+        places: Places::new(config.max_in_flight),
+        idle_runners: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
         max_view_age: config.max_view_age,
         circuit_threshold: config.circuit_threshold,
         started: Instant::now(),

@@ -21,6 +21,8 @@ pub(super) struct LastFailure {
 #[derive(Debug, Default)]
 pub(super) struct LaneStats {
     last_success: AtomicU64,
+    /// Whether the last attempt was successful.
+    succeeds: AtomicBool,
     last_failure: Mutex<Option<LastFailure>>,
     /// Why the lane holds what it has although the webhook's own state would let it.
     held: Mutex<Option<(DeliveringReason, String)>>,
@@ -30,11 +32,19 @@ pub(super) struct LaneStats {
 }
 
 impl LaneStats {
-    pub(super) fn success(&self, at: Timestamp) {
+    /// An attempt was successful. Whether the one before was not.
+    pub(super) fn success(&self, at: Timestamp) -> bool {
         self.last_success.store(at.as_millis(), Ordering::Release);
+        !self.succeeds.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether the last attempt of this process was successful.
+    pub(super) fn succeeds(&self) -> bool {
+        self.succeeds.load(Ordering::Acquire)
     }
 
     pub(super) fn failure(&self, failure: LastFailure) {
+        self.succeeds.store(false, Ordering::Release);
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! next ─> ready ─> runner: attempt ─> judge ─> settle, again and again
-//!           │ in flight, rate, permits
+//!           │ in flight, rate, share
 //! ```
 //!
 //! Each turn looks at the newest view first, and so does each runner before its
@@ -11,7 +11,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use super::work::{Counts, Terms, Work};
@@ -28,6 +27,8 @@ use crate::subscriptions::{Known, Standing};
 const IDLE: Duration = Duration::from_secs(30);
 /// Of so many events the probe of an open circuit takes one, whatever the webhook's own limit.
 const PROBE_CHOICE: usize = 8;
+/// How often a lane that has its share of all attempts looks whether that is more now.
+const SHARE_AGAIN: Duration = Duration::from_millis(100);
 
 /// A lane that is claimed.
 pub(super) struct Delivering<'a, J: Journal> {
@@ -47,18 +48,17 @@ enum Wait {
     Rate(Duration),
     /// The next probe of an open circuit.
     Probe(Duration),
-    /// The limit on all webhooks' attempts.
-    Permit,
+    /// The webhook's share of all attempts.
+    Share,
 }
 
 impl Wait {
-    async fn over(self, permits: &Semaphore, clock: &Clock) {
+    async fn over(self, clock: &Clock) {
         match self {
             Self::Event => std::future::pending().await,
             Self::Rate(duration) => tokio::time::sleep(duration).await,
             Self::Probe(duration) => clock.sleep(duration).await,
-            // Given back for `start_ready` to take: the wait was for there being one.
-            Self::Permit => drop(permits.acquire().await),
+            Self::Share => tokio::time::sleep(SHARE_AGAIN).await,
         }
     }
 }
@@ -119,7 +119,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
                     self.work.add_errands(errands);
                 }
                 () = self.work.decide.notified() => {}
-                () = wait.over(&self.lane.shared.permits, &self.lane.shared.clock) => {}
+                () = wait.over(&self.lane.shared.clock) => {}
                 Some(ended) = self.runners.join_next(), if !self.runners.is_empty() => {
                     if !self.ended_well(ended) {
                         return End::Lost;
@@ -189,13 +189,13 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 Permission::AfterProbe => return Wait::Event,
             }
             // A lane is always granted one attempt, whatever the others do.
-            let permit = if busy == 0 {
+            let place = if busy == 0 {
                 None
             } else {
-                match self.lane.shared.permits.clone().try_acquire_owned() {
-                    Ok(permit) => Some(permit),
-                    Err(_) => return Wait::Permit,
-                }
+                let Some(place) = self.lane.shared.places.take(busy, self.lane.stats.succeeds()) else {
+                    return Wait::Share;
+                };
+                Some(place)
             };
             if let Some(limit) = &mut self.lane.limit
                 && let Err(wait) = limit.start(Instant::now())
@@ -208,7 +208,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 view: self.lane.view.clone(),
                 limited: self.lane.limit.is_some(),
             };
-            if let Some(job) = self.work.hand_out(terms, permit, permission) {
+            if let Some(job) = self.work.hand_out(terms, place, permission) {
                 self.runners.spawn(runner::run(self.work.clone(), job));
             }
         }

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::work::{Job, LeaseOf, Task, Terms, Work};
 use crate::dispatch::errand::{Answered, Errand, Purpose, Tried};
 use crate::dispatch::request::Sender;
+use crate::dispatch::share::Place;
 use crate::dispatch::stats::LastFailure;
 use crate::dispatch::verdict::{self, Verdict};
 use crate::journal::inspect::{AttemptKind, AttemptNext, EventName};
@@ -41,8 +41,8 @@ pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
 
 /// Tries one task after another until nothing is ready, or there is something to decide.
 async fn deliver<J: Journal>(work: &Work<J>, job: Job<J>) {
-    let Job { mut task, terms, permit } = job;
-    let runner = Runner { work, terms, permit };
+    let Job { mut task, terms, place } = job;
+    let runner = Runner { work, terms, place };
     loop {
         runner.attempt(task).await;
         if !runner.goes_on() {
@@ -57,7 +57,7 @@ async fn deliver<J: Journal>(work: &Work<J>, job: Job<J>) {
 struct Runner<'a, J: Journal> {
     work: &'a Work<J>,
     terms: Terms,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 /// A request that was made.
@@ -72,8 +72,7 @@ impl<J: Journal> Runner<'_, J> {
     /// Whether the next attempt needs no decision of the lane.
     fn goes_on(&self) -> bool {
         let shared = &self.work.shared;
-        // Who waits for a permit gets this one.
-        let wanted = self.permit.is_some() && shared.permits.available_permits() == 0;
+        let wanted = self.place.is_some() && shared.places.are_wanted(self.work.stats.succeeds());
         !self.terms.limited
             && !wanted
             && !self.work.is_halted()
@@ -131,7 +130,7 @@ impl<J: Journal> Runner<'_, J> {
             metrics.failed(reason);
             self.work.stats.failure(LastFailure { at: now, reason, message: message.to_owned() });
         } else {
-            self.work.stats.success(now);
+            self.work.succeeded(now);
         }
         Some(Made { at, exchange, verdict })
     }

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::dispatch::Shared;
 use crate::dispatch::circuit::{Circuit, OpenCircuit, Permission};
 use crate::dispatch::errand::{Errand, Purpose};
+use crate::dispatch::share::Place;
 use crate::dispatch::stats::LaneStats;
 use crate::dispatch::verdict::Failed;
 use crate::journal::{Journal, Lease as _};
-use crate::model::{Event, Jitter, WebhookUid};
+use crate::model::{Event, Jitter, Timestamp, WebhookUid};
 use crate::outbound::Channel;
 use crate::subscriptions::{Known, View};
 
@@ -88,7 +89,7 @@ pub(super) struct Job<J: Journal> {
     pub(super) task: Task<J>,
     pub(super) terms: Terms,
     /// Of the limit on all webhooks' attempts; a lane's first runner needs none.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) place: Option<Place>,
 }
 
 /// How attempts are made, as the lane has decided it last.
@@ -177,7 +178,7 @@ impl<J: Journal> Work<J> {
     pub(super) fn hand_out(
         &self,
         terms: Terms,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         permission: Permission,
     ) -> Option<Job<J>> {
         let mut queue = self.lock();
@@ -193,7 +194,7 @@ impl<J: Journal> Work<J> {
             Permission::At(_) | Permission::AfterProbe => return None,
         };
         queue.busy += 1;
-        let mut job = Job { task, terms, permit };
+        let mut job = Job { task, terms, place };
         while let Some(idle) = queue.idle.pop() {
             match idle.send(job) {
                 Ok(()) => return None,
@@ -242,6 +243,13 @@ impl<J: Journal> Work<J> {
     pub(super) fn delivered(&self) {
         if self.troubled.load(Ordering::Acquire) {
             self.follow(Circuit::delivered);
+        }
+    }
+
+    /// The endpoint took something: if that is news, the webhook's share is larger now.
+    pub(super) fn succeeded(&self, at: Timestamp) {
+        if self.stats.success(at) {
+            self.decide.notify_one();
         }
     }
 

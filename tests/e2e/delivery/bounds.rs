@@ -105,28 +105,42 @@ async fn a_users_next_event_waits_for_the_end_of_the_one_before_it() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_delays_no_other_even_when_it_has_every_place() {
+async fn endpoints_that_hang_delay_no_other_even_when_they_take_every_place_they_can() {
     const EVENTS: usize = 200;
     let namespace = Cluster::connect().await.namespace("hanging").await;
     let (hanging, healthy) = (Endpoint::start().await, Endpoint::start().await);
     hanging.on_delivery(Behaviour::hang());
-    let dispatcher = Dispatcher::with_permits(&namespace, 4).await;
-    let long = json!({"maxInFlight": 256, "timeout": "30s"});
-    dispatcher.proved_with("hanging", &hanging, |webhook| deliver_by(webhook, long)).await;
+    // A quarter of the places is for webhooks that succeed. Of the others the last stays free:
+    // a second attempt is for whoever finds two.
+    let dispatcher = Dispatcher::with_places(&namespace, 32).await;
+    for n in 0..24 {
+        let long = json!({"maxInFlight": 256, "timeout": "30s"});
+        dispatcher.proved_with(&format!("hanging-{n}"), &hanging, |webhook| deliver_by(webhook, long)).await;
+    }
     for n in 0..20 {
         dispatcher.accept(&format!("first-{n}")).await;
     }
-    for _ in 0..5 {
+    let taken = 24 + 23;
+    for _ in 0..taken {
         hanging.next_delivery().await;
     }
     dispatcher.proved("healthy", &healthy).await;
-    for n in 0..EVENTS {
-        dispatcher.accept(&n.to_string()).await;
+    dispatcher.accept("healthy-0").await;
+    healthy.next_delivery().await;
+    let gate = CancellationToken::new();
+    healthy.on_delivery(Behaviour::ok().once(&gate));
+    for n in 1..EVENTS {
+        dispatcher.accept(&format!("healthy-{n}")).await;
     }
-    for _ in 0..EVENTS {
+    // Several at one time, though the others want every place.
+    for _ in 0..3 {
         healthy.next_delivery().await;
     }
-    assert_eq!(hanging.deliveries().len(), 5, "its attempts are all open still");
+    gate.cancel();
+    for _ in 4..EVENTS {
+        healthy.next_delivery().await;
+    }
+    assert_eq!(hanging.deliveries().len(), taken, "their attempts are all open still");
     assert_eq!(dispatcher.metric("herald_delivery_attempts_failed_total{reason=\"TimedOut\"}"), 0);
     hanging.on_delivery(Behaviour::ok());
     drop(hanging);

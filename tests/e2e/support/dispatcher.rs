@@ -70,7 +70,7 @@ impl<'n> Dispatcher<'n> {
     }
 
     /// With a limit on the attempts of all webhooks.
-    pub async fn with_permits(namespace: &'n Namespace, max_in_flight: usize) -> Self {
+    pub async fn with_places(namespace: &'n Namespace, max_in_flight: usize) -> Self {
         Self::with(namespace, ViewOf::Everything, max_in_flight).await
     }
 
