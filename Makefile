@@ -23,7 +23,7 @@ test-oldest: ## the same against the oldest Kubernetes that Herald is for
 test-model: ## check the rules of sending on a larger model, exhaustively: minutes, and GB of memory
 	cargo test --locked --lib model:: -- --include-ignored --nocapture --test-threads 1
 
-test-transitions: ## more random edits, cut watches and late answers (HERALD_TEST_SEED=… plays one again)
+test-transitions: ## more random edits, cut watches, late answers, ended API servers (HERALD_TEST_SEED=… plays one again)
 	HERALD_TEST_SEQUENCES=100 tools/control-plane run -- cargo test --locked --test e2e transitions:: -- --nocapture
 
 test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets

@@ -3,6 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use http::Request;
+use tokio::time::timeout;
+
+use super::Cluster;
+
+const RESTART: Duration = Duration::from_mins(1);
 
 /// Ends when it is dropped, and with the test's process in any case: it lives as long as its input is open.
 pub struct ControlPlane {
@@ -32,6 +40,21 @@ impl ControlPlane {
         Self { child, kubeconfig, audit_log }
     }
 
+    /// Kills the API server, and waits until another process answers in its place, from the same etcd.
+    pub async fn restart_api_server(&self, cluster: &Cluster) {
+        let file = self.kubeconfig.with_file_name("kube-apiserver.pid");
+        let pid = || std::fs::read_to_string(&file).unwrap().trim().to_owned();
+        let old = pid();
+        let killed = Command::new("kill").args(["-KILL", &old]).status().unwrap();
+        assert!(killed.success(), "the API server {old} is no more");
+        let again = async {
+            while pid() == old || !is_ready(cluster).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(RESTART, again).await.expect("it answers in time");
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
@@ -41,6 +64,11 @@ impl ControlPlane {
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
     }
+}
+
+async fn is_ready(cluster: &Cluster) -> bool {
+    let request = Request::get("/readyz").body(Vec::new()).unwrap();
+    cluster.client().request_text(request).await.is_ok()
 }
 
 impl Drop for ControlPlane {

@@ -29,6 +29,15 @@ pub(super) enum Answer {
     WrongKey,
     Fails,
     Gone,
+    HangsUp,
+}
+
+/// How an endpoint answers events.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Taking {
+    Takes,
+    Fails,
+    Gone,
 }
 
 /// One edit, of one of the two.
@@ -46,6 +55,7 @@ pub(super) enum Edit {
     Bad(usize, &'static str),
     Key(usize, Key),
     Endpoint(usize, Answer),
+    Deliveries(usize, Taking),
 }
 
 /// The objects and the endpoints.
@@ -53,13 +63,15 @@ pub(super) struct Scene {
     pub(super) endpoints: [Endpoint; 2],
     there: [bool; 2],
     keys: [Key; 2],
+    /// An endpoint has said 410 to events.
+    gone: bool,
 }
 
 impl Scene {
     /// With the first Webhook and its Secret.
     pub(super) async fn new(namespace: &Namespace) -> Self {
         let endpoints = [Endpoint::start().await, Endpoint::start().await];
-        let mut scene = Self { endpoints, there: [false; 2], keys: [Key::Absent; 2] };
+        let mut scene = Self { endpoints, there: [false; 2], keys: [Key::Absent; 2], gone: false };
         scene.make(namespace, Edit::Key(0, Key::Good)).await;
         scene.make(namespace, Edit::Create(0)).await;
         scene
@@ -68,6 +80,30 @@ impl Scene {
     /// Those that are there.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         NAMES.into_iter().zip(self.there).filter_map(|(name, there)| there.then_some(name))
+    }
+
+    /// All is well with the endpoints from now on. One that said 410 to an event is asked again
+    /// only if somebody wants it; where none did nothing is touched, so that nothing heals a
+    /// Herald that has missed a change.
+    pub(super) async fn end(&mut self, namespace: &Namespace) {
+        for endpoint in &self.endpoints {
+            endpoint.on_challenge(Behaviour::proof());
+            endpoint.on_delivery(Behaviour::ok());
+        }
+        for which in 0..NAMES.len() {
+            if self.gone && self.there[which] {
+                self.make(namespace, Edit::Verify(which, 0)).await;
+            }
+        }
+    }
+
+    /// At which endpoints the event arrived.
+    pub(super) fn deliveries_of(&self, event: &str) -> Vec<String> {
+        let at = |endpoint: &Endpoint| {
+            let of = endpoint.deliveries().into_iter().filter(|it| it.json()["data"]["id"] == event);
+            vec![endpoint.uri(); of.count()]
+        };
+        self.endpoints.iter().flat_map(at).collect()
     }
 
     pub(super) fn secret_of(&self, name: &str) -> Key {
@@ -81,12 +117,13 @@ impl Scene {
         }
         let key =
             [Key::Good, Key::Good, Key::Absent, Key::Unlabelled, Key::Empty, Key::Malformed, Key::Elsewhere];
-        let answer = [Answer::Agrees, Answer::WrongKey, Answer::Fails, Answer::Gone];
+        let answer = [Answer::Agrees, Answer::WrongKey, Answer::Fails, Answer::Gone, Answer::HangsUp];
+        let taking = [Taking::Takes, Taking::Takes, Taking::Fails, Taking::Gone];
         if !self.there[which] || random.random_bool(0.3) {
-            return if random.random_bool(0.5) {
-                Edit::Key(which, key[random.random_range(0..key.len())])
-            } else {
-                Edit::Endpoint(which, answer[random.random_range(0..answer.len())])
+            return match random.random_range(0..5) {
+                0 | 1 => Edit::Key(which, key[random.random_range(0..key.len())]),
+                2 | 3 => Edit::Endpoint(which, answer[random.random_range(0..answer.len())]),
+                _ => Edit::Deliveries(which, taking[random.random_range(0..taking.len())]),
             };
         }
         match random.random_range(0..8) {
@@ -144,7 +181,16 @@ impl Scene {
                 Answer::WrongKey => Behaviour::wrong_key(),
                 Answer::Fails => Behaviour::status(500),
                 Answer::Gone => Behaviour::status(410),
+                Answer::HangsUp => Behaviour::hang_up(),
             }),
+            Edit::Deliveries(which, taking) => {
+                self.gone |= matches!(taking, Taking::Gone);
+                self.endpoints[which].on_delivery(match taking {
+                    Taking::Takes => Behaviour::ok(),
+                    Taking::Fails => Behaviour::status(500),
+                    Taking::Gone => Behaviour::status(410),
+                });
+            }
         }
     }
 

@@ -44,15 +44,19 @@ pub(super) fn is_settled(webhook: &Webhook, key: Key) -> bool {
         && requested.is_none_or(|value| status.last_handled_verify_request.as_ref() == Some(value))
 }
 
-/// What a status says, without times and numbers.
+/// What a status says: with the times of each change and proof, so that nothing was found out
+/// anew, and without what is counted.
 pub(super) fn summary(webhook: &Webhook) -> Value {
     let Some(status) = &webhook.status else { return Value::Null };
-    let mut conditions: Vec<_> = status
-        .conditions
-        .iter()
-        .map(|it| json!([it.type_, it.status, it.reason, it.observed_generation]))
-        .collect();
-    conditions.sort_by_key(ToString::to_string);
-    let proof = status.verification.as_ref().map(|proof| json!([proof.uid, proof.uri]));
-    json!({"conditions": conditions, "proof": proof, "observedGeneration": status.observed_generation})
+    let mut conditions = status.conditions.clone();
+    conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
+    for condition in &mut conditions {
+        condition.message.clear();
+    }
+    json!({
+        "conditions": conditions,
+        "verification": status.verification,
+        "observedGeneration": status.observed_generation,
+        "lastHandledVerifyRequest": status.last_handled_verify_request,
+    })
 }
