@@ -1,5 +1,6 @@
 //! What only this engine promises: that it is durable, and what is on its disk.
 
+mod contents;
 mod crash;
 mod damage;
 #[path = "../../../tests/disk/mod.rs"]

@@ -55,7 +55,7 @@ fn logs(journal: &Path) -> Vec<PathBuf> {
 
 /// The ids of webhook 1's deliveries, which are all in the queue. Opening compares the counts.
 fn pending(journal: &Embedded) -> BTreeSet<String> {
-    super::crash::found(journal).remove(&1).unwrap_or_default()
+    super::contents::found(journal).remove(&1).unwrap_or_default()
 }
 
 #[tokio::test]
