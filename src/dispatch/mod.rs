@@ -28,6 +28,7 @@ pub mod request;
 mod sample;
 mod share;
 mod stats;
+mod status;
 pub(crate) mod verdict;
 
 use std::collections::HashMap;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::errand::{Answered, Errands, Purpose, TooMany, Tried};
 pub use self::metrics::Metrics;
+pub(crate) use self::status::apply_status;
 
 use self::lane::Lane;
 use self::share::Places;

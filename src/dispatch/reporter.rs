@@ -6,15 +6,14 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use unreadable::Told;
 
 use super::Shared;
 use super::report::{PROGRESS_EVERY, Worth, report, worth};
-use crate::api::{DISPATCHER_MANAGER, Webhook};
+use super::status::apply_status;
+use crate::api::Webhook;
 use crate::journal::Journal;
 use crate::model::WebhookUid;
 use crate::subscriptions::{ObjectName, View};
@@ -25,8 +24,6 @@ const PACE: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long after a write that failed the next is tried.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
-/// How long a write may take.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which webhooks are to be looked at, the most urgent first.
 #[derive(Debug, Default)]
@@ -152,34 +149,13 @@ async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookU
 
 /// `false` if it is to be tried again.
 async fn write<J: Journal>(shared: &Shared<J>, object: &ObjectName, uid: WebhookUid, status: &Value) -> bool {
-    // What comes back may be what the types cannot read.
-    let kind = ApiResource::erase::<Webhook>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(shared.client.clone(), &object.namespace, &kind);
-    // The UID keeps the report from an object that has taken the name since.
-    let patch = Patch::Apply(json!({
-        "apiVersion": kind.api_version,
-        "kind": kind.kind,
-        "metadata": { "name": object.name, "namespace": object.namespace, "uid": uid.to_string() },
-        "status": status,
-    }));
-    let params = PatchParams::apply(DISPATCHER_MANAGER).force();
-    let written = api.patch_status(&object.name, &params, &patch);
     shared.metrics.status_writes.inc();
-    match tokio::time::timeout(WRITE_LIMIT, written).await {
-        Ok(Ok(_)) => true,
-        // The object is gone, or another has its name: the watch will say so.
-        Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => true,
-        Ok(Err(error)) => {
-            shared.metrics.status_write_errors.inc();
-            tracing::warn!(webhook = %uid, %error, "a status was not written");
-            false
-        }
-        Err(_) => {
-            shared.metrics.status_write_errors.inc();
-            tracing::warn!(webhook = %uid, "a status was not written in time");
-            false
-        }
+    let written = apply_status::<Webhook>(&shared.client, object, Some(&uid.to_string()), status).await;
+    if let Err(error) = &written {
+        shared.metrics.status_write_errors.inc();
+        tracing::warn!(webhook = %uid, %error, "a status was not written");
     }
+    written.is_ok()
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -3,23 +3,17 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use serde_json::json;
 
 use super::Shared;
 use super::plan::Progress;
-use crate::api::{
-    ConditionType, DISPATCHER_MANAGER, InvalidObject, Replay, ReplayReason, ReplayStatus, micro_time, time,
-};
+use crate::api::{ConditionType, InvalidObject, Replay, ReplayReason, ReplayStatus, micro_time, time};
+use crate::dispatch::apply_status;
 use crate::journal::Inspect;
 use crate::model::{Timestamp, WebhookUid};
 use crate::subscriptions::ObjectName;
 
 /// How long after a write that failed the next is tried.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
-/// How long a write may take.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// One state of a Replay.
 pub(super) struct Report<'a> {
@@ -114,35 +108,18 @@ pub(super) async fn say_unreadable<J: Inspect>(
     }
 }
 
+/// `false` if it is to be tried again.
 async fn apply<J: Inspect>(
     shared: &Shared<J>,
     name: &ObjectName,
     uid: Option<&str>,
     status: &ReplayStatus,
 ) -> bool {
-    let kind = ApiResource::erase::<Replay>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(shared.around.client.clone(), &name.namespace, &kind);
-    // The UID keeps the report from an object that has taken the name since.
-    let patch = Patch::Apply(json!({
-        "apiVersion": kind.api_version,
-        "kind": kind.kind,
-        "metadata": { "name": name.name, "namespace": name.namespace, "uid": uid },
-        "status": status,
-    }));
-    let params = PatchParams::apply(DISPATCHER_MANAGER).force();
-    match tokio::time::timeout(WRITE_LIMIT, api.patch_status(&name.name, &params, &patch)).await {
-        Ok(Ok(_)) => true,
-        // The object is gone, or another has its name: the watch will say so.
-        Ok(Err(kube::Error::Api(error))) if error.is_not_found() || error.is_conflict() => true,
-        Ok(Err(error)) => {
-            tracing::warn!(replay = %name.name, namespace = %name.namespace, %error, "a Replay's status was not written");
-            false
-        }
-        Err(_) => {
-            tracing::warn!(replay = %name.name, namespace = %name.namespace, "a Replay's status was not written in time");
-            false
-        }
+    let written = apply_status::<Replay>(&shared.around.client, name, uid, status).await;
+    if let Err(error) = &written {
+        tracing::warn!(replay = %name.name, namespace = %name.namespace, %error, "a Replay's status was not written");
     }
+    written.is_ok()
 }
 
 #[cfg(test)]

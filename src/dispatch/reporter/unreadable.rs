@@ -3,13 +3,12 @@
 //! Its status is read anew each time, as JSON: the view has nothing of it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 
 use super::super::Shared;
 use super::super::report::condition;
-use super::{WRITE_LIMIT, write};
+use super::super::status::stored;
+use super::write;
 use crate::api::{ConditionType, DeliveringReason, Webhook};
 use crate::journal::Journal;
 use crate::model::{Timestamp, WebhookUid};
@@ -29,12 +28,10 @@ pub(super) enum Told {
 /// Says so in the status, if that does not say it.
 pub(super) async fn tell<J: Journal>(shared: &Shared<J>, uid: WebhookUid, unreadable: &Unreadable) -> Told {
     let object = &unreadable.object;
-    let kind = ApiResource::erase::<Webhook>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(shared.client.clone(), &object.namespace, &kind);
-    let stored = match tokio::time::timeout(WRITE_LIMIT, api.get_opt(&object.name)).await {
-        Ok(Ok(Some(stored))) => stored.data,
-        Ok(Ok(None)) => return Told::Already,
-        Ok(Err(_)) | Err(_) => return Told::Failed,
+    let stored = match stored::<Webhook>(&shared.client, object).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Told::Already,
+        Err(_) => return Told::Failed,
     };
     match status(&stored, unreadable, shared.clock.now()) {
         None => Told::Already,
