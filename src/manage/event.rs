@@ -227,7 +227,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
         found: &mut BTreeMap<Key, Found>,
     ) -> Result<(), Problem> {
         let of = self.of(uid);
-        let held = self.held(uid);
+        let held = self.around().subscriptions.view(uid).held();
         let journal = &self.around().journal;
         let mut cursor = None;
         loop {

@@ -24,7 +24,6 @@ use crate::journal::inspect::{
 };
 use crate::journal::{DeadLetter, Inspect};
 use crate::model::{Timestamp, WebhookUid};
-use crate::subscriptions::{Standing, View};
 
 const MOST: usize = 1000;
 
@@ -202,17 +201,6 @@ impl Of {
 }
 
 impl<J: Inspect, R: Review> Api<J, R> {
-    /// Why a webhook is held, in a sentence; `None` if it is not.
-    pub(super) fn held(&self, uid: WebhookUid) -> Option<String> {
-        let view = self.around().subscriptions.view(uid);
-        if let Standing::Held(reason, message) = view.standing() {
-            return Some(format!("{}: {message}", reason.as_str()));
-        }
-        let View::Known(known) = view else { return None };
-        let delivering = known.reported.delivering.as_ref()?;
-        (delivering.status == "False").then(|| format!("{}: {}", delivering.reason, delivering.message))
-    }
-
     /// What of a stretch is asked for, and where to go on. A page may be
     /// empty and not the last.
     async fn page(
@@ -227,7 +215,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
         let calendar = &of.calendar;
         Ok(match stretch {
             Stretch::Pending => {
-                let held = self.held(of.uid);
+                let held = self.around().subscriptions.view(of.uid).held();
                 let Page { items, next } = journal.pending(of.uid, cursor, limit).await?;
                 let recent = items.iter().filter(|pending| calendar.day(pending.accepted_at) >= of.since);
                 (recent.map(|pending| of.pending(pending, held.as_deref())).collect(), next)

@@ -18,7 +18,7 @@ use crate::dispatch::{Answered, Purpose};
 use crate::journal::inspect::{KeptFilter, LetterId};
 use crate::journal::{Inspect, Unavailable};
 use crate::model::{Event, Jitter, Timestamp, WebhookUid};
-use crate::subscriptions::{Known, ObjectName, Standing, View};
+use crate::subscriptions::{ObjectName, View};
 
 /// Events that are read at a time.
 pub(super) const PIECE: usize = 100;
@@ -146,22 +146,14 @@ fn find<J: Inspect>(
 
 /// Whether the webhook is held, and what to say.
 fn state<J: Inspect>(shared: &Shared<J>, uid: WebhookUid) -> (ReplayReason, String) {
-    let view = shared.around.subscriptions.view(uid);
-    let held = match view.standing() {
-        Standing::Held(reason, message) => Some((reason.as_str().to_owned(), message)),
-        Standing::Gone => Some(("WebhookMissing".to_owned(), "the webhook was deleted".to_owned())),
-        Standing::Sendable(known) => reported(&known),
+    let held = match shared.around.subscriptions.view(uid) {
+        View::Gone => Some("WebhookMissing: the webhook was deleted".to_owned()),
+        view @ (View::Unknown | View::Unreadable(_) | View::Known(_)) => view.held(),
     };
     match held {
-        Some((reason, message)) => (ReplayReason::WebhookHeld, format!("{reason}: {message}")),
+        Some(why) => (ReplayReason::WebhookHeld, why),
         None => (ReplayReason::Running, "events are being sent".to_owned()),
     }
-}
-
-/// What the webhook's status says that only its lane knows.
-fn reported(known: &Known) -> Option<(String, String)> {
-    let delivering = known.reported.delivering.as_ref()?;
-    (delivering.status == "False").then(|| (delivering.reason.clone(), delivering.message.clone()))
 }
 
 /// Waits for a piece to be sent, and says meanwhile if the webhook is held or gone.

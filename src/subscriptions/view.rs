@@ -186,6 +186,21 @@ impl View {
             Err(problem) => Standing::Held(DeliveringReason::SecretsUnresolved, problem.message.clone()),
         }
     }
+
+    /// Why what the webhook has is held, with the reason before the sentence;
+    /// `None` if it is sent, or is to be dropped. What only its lane knows, as
+    /// that its circuit is open, is as its status has it.
+    pub fn held(&self) -> Option<String> {
+        match self.standing() {
+            Standing::Held(reason, message) => Some(format!("{}: {message}", reason.as_str())),
+            Standing::Sendable(known) => {
+                let delivering = known.reported.delivering.as_ref()?;
+                (delivering.status == "False")
+                    .then(|| format!("{}: {}", delivering.reason, delivering.message))
+            }
+            Standing::Gone => None,
+        }
+    }
 }
 
 /// The UID of an object, if it has one that is a UUID.
@@ -324,6 +339,29 @@ mod tests {
         let known = Known { credentials: Err(problem), ..known(|_| {}) };
         assert!(known.takes_events());
         assert_eq!(held(&View::Known(Arc::new(known))), Some(DeliveringReason::SecretsUnresolved));
+    }
+
+    #[test]
+    fn why_it_is_held_is_its_standing_or_what_its_lane_has_reported() {
+        let reported = |status: &'static str| {
+            move |webhook: &mut Value| {
+                webhook["status"]["conditions"] = json!([{
+                    "type": "Delivering", "status": status, "reason": "CircuitOpen", "message": "five failed",
+                    "lastTransitionTime": "2026-11-24T08:30:00Z",
+                }]);
+            }
+        };
+        let why = |known: Known| View::Known(Arc::new(known)).held();
+        assert_eq!(why(known(|_| {})), None);
+        assert_eq!(why(known(reported("True"))), None);
+        assert_eq!(why(known(reported("False"))).unwrap(), "CircuitOpen: five failed");
+        let disabled = known(|webhook| {
+            reported("False")(webhook);
+            webhook["spec"]["enabled"] = json!(false);
+        });
+        assert!(why(disabled).unwrap().starts_with("Disabled: spec.enabled is false"), "it decides");
+        assert_eq!(View::Unknown.held().unwrap(), "Unreadable: the webhook is not in view");
+        assert_eq!(View::Gone.held(), None);
     }
 
     #[test]
