@@ -181,7 +181,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
                 entry.accepted_at = Some(at);
                 entry.data = Some(event.data.clone());
                 for webhook in webhooks {
-                    if event.id == id || entry.name.message_id(webhook) == id {
+                    if entry.name.is_called(id, &[webhook]) {
                         entry.deliveries.entry(webhook).or_default();
                     }
                 }
@@ -228,11 +228,12 @@ impl<J: Inspect, R: Review> Api<J, R> {
     ) -> Result<(), Problem> {
         let of = self.of(uid);
         let held = self.around().subscriptions.view(uid).held();
+        let asked = |event: &Event| EventName::from(event).is_called(id, &[uid]);
         let journal = &self.around().journal;
         let mut cursor = None;
         loop {
             let page = journal.pending(uid, cursor, PIECE).await?;
-            for pending in page.items.iter().filter(|pending| is_called(&pending.event, uid, id)) {
+            for pending in page.items.iter().filter(|pending| asked(&pending.event)) {
                 let stands = of.pending(pending, held.as_deref());
                 note(found, &pending.event, of.calendar.day(pending.accepted_at), uid, stands);
             }
@@ -243,7 +244,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
         }
         loop {
             let page = journal.dead_letters(uid, cursor, PIECE).await?;
-            for letter in page.items.iter().filter(|letter| is_called(&letter.event, uid, id)) {
+            for letter in page.items.iter().filter(|letter| asked(&letter.event)) {
                 note(found, &letter.event, of.calendar.day(letter.accepted_at), uid, of.dead(letter));
             }
             cursor = page.next;
@@ -269,9 +270,4 @@ fn note(
     entry.accepted_at.get_or_insert(accepted_at);
     entry.data.get_or_insert_with(|| event.data.clone());
     entry.deliveries.entry(uid).or_default().stands = Some(stands);
-}
-
-fn is_called(event: &Event, uid: WebhookUid, id: &str) -> bool {
-    event.id == id
-        || (id.starts_with(crate::model::MESSAGE_ID_PREFIX) && EventName::from(event).message_id(uid) == id)
 }
