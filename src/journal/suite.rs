@@ -28,6 +28,7 @@ macro_rules! engine {
                 delivery::a_retry_comes_back_when_it_is_due_with_its_failures
                 delivery::what_is_not_settled_comes_back
                 order::a_users_events_come_in_order
+                order::other_users_do_not_wait_behind_a_hundred_thousand_events
                 listing::the_dead_are_kept_and_listed_in_pages
                 listing::what_is_pending_is_listed_in_pages
                 listing::a_forgotten_letter_is_gone_and_others_stay
@@ -44,9 +45,9 @@ macro_rules! engine {
                 let hand = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
                 let make = $make;
                 let (journal, _keep) = make(hand.clock());
-                tokio::time::timeout(Duration::from_mins(1), super::$subject::$test(journal, hand))
+                tokio::time::timeout(Duration::from_mins(5), super::$subject::$test(journal, hand))
                     .await
-                    .expect("it ends within a minute");
+                    .expect("it ends");
             }
         )*
     };

@@ -53,3 +53,37 @@ pub(super) async fn a_users_events_come_in_order<J: Journal>(journal: J, hand: M
     );
     while_time_goes_on(&hand, ordered).await;
 }
+
+pub(super) async fn other_users_do_not_wait_behind_a_hundred_thousand_events<J: Journal>(
+    journal: J,
+    _: ManualClock,
+) {
+    const BEHIND: usize = 100_000;
+    const BATCH: usize = 10_000;
+    const OTHERS: usize = 200;
+    let append = |id, user| Append { event: event(id, user), webhooks: vec![webhook(1)] };
+    for first in (0..BEHIND).step_by(BATCH) {
+        store(&journal, (first..first + BATCH).map(|id| append(id, 0)).collect()).await;
+    }
+    store(&journal, (1..=OTHERS).map(|user| append(BEHIND + user, user)).collect()).await;
+    let blocked = event(0, 0);
+    let mut left: BTreeSet<_> = (1..=OTHERS).map(|user| event(BEHIND + user, user).id.clone()).collect();
+    // The clock stands still: the retry is never due.
+    work(
+        &journal,
+        1,
+        Ordering::PerUser,
+        |delivery| {
+            if delivery.event.subject != blocked.subject {
+                return Outcome::Done;
+            }
+            assert_eq!(delivery.event.id, blocked.id, "it came before the one before it had ended");
+            Outcome::Retry { after: Duration::from_hours(1) }
+        },
+        |delivery, _, _| {
+            left.remove(&delivery.event.id);
+            left.is_empty()
+        },
+    )
+    .await;
+}

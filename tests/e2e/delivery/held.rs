@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::{id_of, ids_of};
+use super::{deliver_by, id_of, ids_of};
 use crate::support::webhook::{WebhookExt as _, condition};
 use crate::support::{Behaviour, Cluster, Dispatcher, Endpoint, webhook};
 
@@ -308,5 +309,68 @@ async fn a_webhook_that_cannot_be_read_is_held_and_disturbs_no_other() {
     endpoint.next_delivery().await;
     assert_eq!(id_of(&endpoint.next_delivery().await), "held");
     namespace.await_condition("audit", "Delivering", "True", "Delivering").await;
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn five_seconds_after_an_edit_that_forbids_it_no_attempt_starts_while_events_come_on_and_on() {
+    const BOUND: Duration = Duration::from_secs(5);
+    const WAITING: usize = 400;
+    let namespace = Cluster::connect().await.namespace("bound").await;
+    let other = Endpoint::start().await;
+    let dispatcher = Dispatcher::start(&namespace).await;
+    dispatcher.proved("other", &other).await;
+    let names = ["disabled", "moved", "unlabelled", "deleted"];
+    let mut endpoints = Vec::new();
+    for name in names {
+        let endpoint = Endpoint::start().await;
+        // So slow that some still wait long after the bound.
+        endpoint.on_delivery(Behaviour::ok().after(Duration::from_millis(40)));
+        let one = json!({"maxInFlight": 1});
+        dispatcher.proved_with(name, &endpoint, |webhook| deliver_by(webhook, one)).await;
+        endpoints.push(endpoint);
+    }
+    for n in 0..WAITING {
+        dispatcher.accept(&n.to_string()).await;
+    }
+    let load = async {
+        for n in WAITING.. {
+            dispatcher.accept(&n.to_string()).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let edits = async {
+        for endpoint in &endpoints {
+            for _ in 0..20 {
+                endpoint.next_delivery().await;
+            }
+        }
+        namespace.edit("disabled", json!({"spec": {"enabled": false}})).await;
+        let disabled = Instant::now();
+        namespace.edit("moved", json!({"spec": {"uri": other.uri_of("/moved")}})).await;
+        let moved = Instant::now();
+        let unlabel = Patch::Merge(json!({"metadata": {"labels": null}}));
+        namespace.api::<Secret>().patch("unlabelled", &PatchParams::default(), &unlabel).await.unwrap();
+        let unlabelled = Instant::now();
+        namespace.delete::<Webhook>("deleted").await;
+        let last = Instant::now();
+        // As long as an attempt may start, and then as many more as show that some still do.
+        tokio::time::sleep_until(last + BOUND).await;
+        let before = other.deliveries().len();
+        while other.deliveries().len() < before + 50 {
+            other.next_delivery().await;
+        }
+        [disabled, moved, unlabelled, last]
+    };
+    let edited = tokio::select! {
+        edited = edits => edited,
+        () = load => unreachable!("it goes on and on"),
+    };
+    for ((name, endpoint), edited) in names.iter().zip(&endpoints).zip(edited) {
+        let late = endpoint.deliveries().iter().filter(|it| it.at > edited + BOUND).count();
+        assert_eq!(late, 0, "{name}: attempts after {BOUND:?}");
+    }
+    let moved = other.deliveries().iter().filter(|it| it.target == "/moved").count();
+    assert_eq!(moved, 0, "nobody has proved where it moved to");
     dispatcher.stop().await;
 }
