@@ -8,6 +8,7 @@ mod attempts;
 mod bounds;
 mod circuit;
 mod clock;
+mod disk;
 mod flow;
 mod held;
 mod hostile;

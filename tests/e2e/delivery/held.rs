@@ -216,7 +216,7 @@ async fn what_is_left_for_an_endpoint_that_is_gone_is_held_over_a_restart() {
     let namespace = Cluster::connect().await.namespace("gone").await;
     let endpoint = Endpoint::start().await;
     let dispatcher = Dispatcher::start(&namespace).await;
-    let one_by_one = |webhook| super::deliver_by(webhook, json!({"maxInFlight": 1}));
+    let one_by_one = |webhook| deliver_by(webhook, json!({"maxInFlight": 1}));
     let webhook = dispatcher.proved_with("audit", &endpoint, one_by_one).await;
     endpoint.on_next_deliveries([Behaviour::status(410)]);
     for id in ["dead", "held"] {

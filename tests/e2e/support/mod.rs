@@ -21,6 +21,9 @@ pub mod certificates;
 pub mod chart;
 pub mod cluster;
 pub mod control_plane;
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by a panic")]
+#[path = "../../disk/mod.rs"]
+pub mod disk;
 pub mod dispatcher;
 pub mod endpoint;
 pub mod garbling;

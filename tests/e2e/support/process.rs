@@ -20,6 +20,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
 use super::cluster::kubeconfig_path;
+use super::disk::world::{Crash, World};
+use super::disk::{self, Disk, log};
 use super::herald::AUDIENCE;
 use super::program::{Log, binary, terminate, wait};
 use super::{DEADLINE, Namespace, certificates};
@@ -30,6 +32,8 @@ pub struct HeraldProcess {
     extra_roots: bool,
     more: Vec<String>,
     directory: TempDir,
+    journal: PathBuf,
+    disk: Option<Disk>,
     http: reqwest::Client,
     log: Arc<Log>,
     process: Option<Process>,
@@ -44,20 +48,25 @@ struct Process {
 impl HeraldProcess {
     /// For these namespaces, trusting the test endpoints' authority; ready when this returns.
     pub async fn start(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, true, &[]).await
+        Self::with(namespaces, true, &[], None).await
+    }
+
+    /// The same, with its journal on a disk that can fail, and lose what was not fsynced.
+    pub async fn start_on(disk: Disk, namespaces: &[&Namespace]) -> Self {
+        Self::with(namespaces, true, &[], Some(disk)).await
     }
 
     /// The same, trusting only the system's authorities where a webhook names no other.
     pub async fn start_trusting_the_system_alone(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, false, &[]).await
+        Self::with(namespaces, false, &[], None).await
     }
 
     /// The same, with more arguments.
     pub async fn start_with(namespaces: &[&Namespace], more: &[&str]) -> Self {
-        Self::with(namespaces, true, more).await
+        Self::with(namespaces, true, more, None).await
     }
 
-    async fn with(namespaces: &[&Namespace], extra_roots: bool, more: &[&str]) -> Self {
+    async fn with(namespaces: &[&Namespace], extra_roots: bool, more: &[&str], disk: Option<Disk>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pair = certificates::server(certificates::Certificate::Good);
         for (name, content) in
@@ -69,6 +78,8 @@ impl HeraldProcess {
             namespaces: namespaces.iter().map(|namespace| namespace.name().to_owned()).collect(),
             extra_roots,
             more: more.iter().map(|&argument| argument.to_owned()).collect(),
+            journal: disk.as_ref().map_or(directory.path().to_owned(), Disk::root).join("journal"),
+            disk,
             directory,
             http: http(),
             log: Arc::default(),
@@ -104,7 +115,10 @@ impl HeraldProcess {
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
         command.args(["--outbound-allow", "127.0.0.0/8", "--outbound-allow", "localhost"]);
         command.arg("--tls-cert").arg(path("tls.crt")).arg("--tls-key").arg(path("tls.key"));
-        command.arg("--journal-dir").arg(path("journal"));
+        command.arg("--journal-dir").arg(&self.journal);
+        if let Some(disk) = &self.disk {
+            disk.watch(command.as_std_mut());
+        }
         if self.extra_roots {
             command.arg("--outbound-extra-roots").arg(path("ca.crt"));
         }
@@ -145,6 +159,26 @@ impl HeraldProcess {
         let mut process = self.process.take().expect("it runs");
         process.child.start_kill().unwrap();
         wait(process.child).await;
+    }
+
+    /// Changes what fails on its disk: see `tests/disk/disk.c`.
+    pub fn disk_fails(&self, what: &str) {
+        disk::fail(&self.disk.as_ref().expect("a disk that can fail").faults(), what);
+    }
+
+    /// Ends it by a power cut, and starts it on what that has left on its disk.
+    pub async fn lose_power(&mut self) {
+        self.kill().await;
+        let disk = self.disk.take().expect("a disk that can lose what was not fsynced");
+        let mut world = World::new();
+        for op in log::read(&std::fs::read(disk.log()).unwrap()) {
+            world.apply(&op);
+        }
+        let left = self.directory.path().join("left");
+        std::fs::create_dir(&left).unwrap();
+        world.write(Crash::Everything, &left).unwrap();
+        self.journal = left.join("journal");
+        self.restart().await;
     }
 
     /// All of its metrics, as a scrape reads them.

@@ -1,5 +1,6 @@
 //! What an identity service does: it sends user events, as a ServiceAccount that may.
 
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -39,6 +40,14 @@ impl Producer {
         let (status, answer) = self.post(herald, content_type, body).await.unwrap();
         assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
         answer.get("matched").and_then(Value::as_u64).unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// Sends one event; status and headers of the answer.
+    pub async fn try_to_send(&self, herald: &HeraldProcess, event: &Value) -> (StatusCode, HeaderMap) {
+        let request = herald.http().post(herald.events_url(&self.namespace)).bearer_auth(&self.token);
+        let request = request.header(CONTENT_TYPE, "application/cloudevents+json").body(event.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.headers().clone())
     }
 
     /// Status and body of the answer, or the reason why there was none.
