@@ -13,9 +13,10 @@ test: ## run every test, against a real API server that it starts and stops
 	tests/control-plane.sh
 	tools/chart-tools run tools/control-plane run -- cargo test --locked
 
-test-crash: ## kill the journal 200 times, cut its power at some thousand moments, damage its files
+test-crash: ## kill the journal and the program 200 times each, cut the power at some thousand moments, damage files
 	HERALD_TEST_KILLS=200 HERALD_TEST_CRASH_STATES=2000 cargo test --locked --lib -- --include-ignored --nocapture \
 		embedded::tests::kill embedded::tests::crash embedded::tests::damage
+	HERALD_TEST_KILLS=200 tools/control-plane run -- cargo test --locked --test e2e -- --nocapture restart:: disk::
 
 test-oldest: ## the same against the oldest Kubernetes that Herald is for
 	HERALD_KUBERNETES=oldest tools/chart-tools run tools/control-plane run -- cargo test --locked --test e2e

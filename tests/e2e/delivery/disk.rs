@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{delivering, id_of};
 use crate::support::disk::Disk;
-use crate::support::producer::event;
+use crate::support::producer::{Sending, event};
 use crate::support::{Behaviour, Cluster, Endpoint, HeraldProcess, Producer};
 
 const REOPENED: &str = "herald_journal_reopened_total";
@@ -27,8 +27,9 @@ async fn what_was_acknowledged_while_the_disk_failed_again_and_again_survives_a_
     let shut = CancellationToken::new();
     endpoint.on_delivery(Behaviour::hang());
     let ledger = Ledger::default();
-    let load =
-        futures::future::join_all((0..PRODUCERS).map(|n| produce(n, &producer, &herald, &ledger, &shut)));
+    let load = futures::future::join_all(
+        (0..PRODUCERS).map(|n| produce(n, producer.sending(&herald), &ledger, &shut)),
+    );
     let faults = async {
         for fault in ["fsync EIO 3", "write EIO 9", "fsync EIO 1", "write ENOSPC 5"] {
             let (before, acknowledged) = (herald.metric(REOPENED).await, ledger.acknowledged());
@@ -81,20 +82,14 @@ impl Ledger {
 }
 
 /// Sends one event after another, each until it is acknowledged.
-async fn produce(
-    number: usize,
-    producer: &Producer,
-    herald: &HeraldProcess,
-    ledger: &Ledger,
-    shut: &CancellationToken,
-) {
+async fn produce(number: usize, sending: Sending, ledger: &Ledger, shut: &CancellationToken) {
     for n in 0.. {
         let id = format!("{number}-{n}");
         loop {
             if shut.is_cancelled() {
                 return;
             }
-            let (status, headers) = producer.try_to_send(herald, &event("user.created", &id)).await;
+            let (status, headers) = sending.send(&event("user.created", &id)).await.unwrap();
             if status == StatusCode::ACCEPTED {
                 ledger.acknowledged.borrow_mut().insert(id);
                 break;

@@ -1,16 +1,21 @@
 //! The process ends in the middle of its work, politely or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{deliver_by, delivering_with, id_of};
-use crate::support::producer::event;
+use super::{deliver_by, delivering, delivering_with, id_of};
+use crate::support::producer::{Sending, event};
 use crate::support::{Behaviour, Cluster, Endpoint, HeraldProcess, Producer};
 
 const IN_FLIGHT: usize = 4;
+const PRODUCERS: usize = 8;
 
 /// How far back a repeat may have arrived first: the promised 100 ms of
 /// outcomes, and what a busy machine adds before an answer is read.
@@ -60,6 +65,80 @@ async fn what_was_acknowledged_arrives_whatever_ends_the_process() {
     assert!(read >= acknowledged.len());
     assert_eq!(arrived(), acknowledged);
 
+    repeats_that_kills_explain(&endpoint, &kills);
+}
+
+/// Everything acknowledged while kills come at any moment of it arrives.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figures of a run")]
+async fn kills_at_random_moments_under_load_lose_nothing_that_was_acknowledged() {
+    let rounds = std::env::var("HERALD_TEST_KILLS").ok().map_or(20, |text| text.parse().unwrap());
+    let namespace = Cluster::connect().await.namespace("kills").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let producer = Producer::new(&namespace).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    let mut acknowledged = BTreeSet::new();
+    let mut kills: Vec<Instant> = Vec::new();
+    let mut silence = Duration::ZERO;
+    for round in 0..rounds {
+        let mut load = JoinSet::new();
+        let some = Arc::new(Notify::new());
+        for n in 0..PRODUCERS {
+            let ids = (0..).map(move |event| format!("{round}-{n}-{event}"));
+            load.spawn(send_until_it_ends(producer.sending(&herald), ids, some.clone()));
+        }
+        some.notified().await;
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..300))).await;
+        let killed = Instant::now();
+        herald.kill().await;
+        let sent: Vec<_> = load.join_all().await.into_iter().flatten().collect();
+        if let Some(first) = sent.iter().map(|(at, _)| *at).min()
+            && let Some(last) = kills.last()
+        {
+            silence = silence.max(first.saturating_duration_since(*last));
+        }
+        kills.push(killed);
+        acknowledged.extend(sent.into_iter().map(|(_, id)| id));
+        herald.restart().await;
+    }
+    let mut arrived = BTreeSet::new();
+    while !acknowledged.is_subset(&arrived) {
+        arrived.insert(id_of(&endpoint.next_delivery().await));
+    }
+    herald.stop().await;
+    let repeated = repeats_that_kills_explain(&endpoint, &kills);
+    println!(
+        "{rounds} kills, {} acknowledged, 0 lost, {repeated} repeated, at most {} ms from a kill to the next that \
+         was acknowledged",
+        acknowledged.len(),
+        silence.as_millis()
+    );
+}
+
+/// Sends one event after another until the connection ends; which were acknowledged, and when. Says that some were.
+async fn send_until_it_ends(
+    sending: Sending,
+    ids: impl Iterator<Item = String>,
+    some: Arc<Notify>,
+) -> Vec<(Instant, String)> {
+    let mut acknowledged = Vec::new();
+    for id in ids {
+        match sending.send(&event("user.created", &id)).await {
+            Ok((StatusCode::ACCEPTED, _)) => {
+                acknowledged.push((Instant::now(), id));
+                some.notify_one();
+            }
+            Ok((status, _)) => panic!("{id}: {status}"),
+            Err(_) => break,
+        }
+    }
+    acknowledged
+}
+
+/// How many deliveries were made again. Each has the `webhook-id` of the first,
+/// and a kill explains it.
+fn repeats_that_kills_explain(endpoint: &Endpoint, kills: &[Instant]) -> usize {
     let mut arrivals: BTreeMap<String, Vec<Instant>> = BTreeMap::new();
     let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for delivery in endpoint.deliveries() {
@@ -68,12 +147,14 @@ async fn what_was_acknowledged_arrives_whatever_ends_the_process() {
     }
     assert!(messages.values().all(|ids| ids.len() == 1), "a repeat has the webhook-id of the first");
     for (id, times) in &arrivals {
-        for repeat in &times[1..] {
+        let Some((first, repeats)) = times.split_first() else { continue };
+        for repeat in repeats {
             let explains =
-                |kill: &Instant| times[0] < *kill + RECENT && times[0] + RECENT > *kill && repeat > kill;
+                |kill: &Instant| *first < *kill + RECENT && *first + RECENT > *kill && repeat > kill;
             assert!(kills.iter().any(explains), "{id} came again for no reason: {times:?}, kills {kills:?}");
         }
     }
+    arrivals.values().map(|times| times.len() - 1).sum()
 }
 
 /// An attempt that outlasts the time for the end is broken off, and made again.

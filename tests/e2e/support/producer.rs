@@ -26,6 +26,11 @@ impl Producer {
         &self.token
     }
 
+    /// For a task of its own, as long as this process of Herald runs.
+    pub fn sending(&self, herald: &HeraldProcess) -> Sending {
+        Sending { http: herald.http(), url: herald.events_url(&self.namespace), token: self.token.clone() }
+    }
+
     /// Sends one event, which must be accepted; says how many webhooks it was matched to.
     pub async fn send(&self, herald: &HeraldProcess, event: &Value) -> u64 {
         self.accepted(herald, "application/cloudevents+json", event).await
@@ -42,14 +47,6 @@ impl Producer {
         answer.get("matched").and_then(Value::as_u64).unwrap_or_else(|| panic!("{answer}"))
     }
 
-    /// Sends one event; status and headers of the answer.
-    pub async fn try_to_send(&self, herald: &HeraldProcess, event: &Value) -> (StatusCode, HeaderMap) {
-        let request = herald.http().post(herald.events_url(&self.namespace)).bearer_auth(&self.token);
-        let request = request.header(CONTENT_TYPE, "application/cloudevents+json").body(event.to_string());
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.headers().clone())
-    }
-
     /// Status and body of the answer, or the reason why there was none.
     pub async fn post(
         &self,
@@ -60,6 +57,24 @@ impl Producer {
         let request = herald.http().post(herald.events_url(&self.namespace)).bearer_auth(&self.token);
         let answer = request.header(CONTENT_TYPE, content_type).body(body.to_string()).send().await?;
         Ok((answer.status(), answer.json().await?))
+    }
+}
+
+/// What a task of its own needs to send to one process.
+#[derive(Clone)]
+pub struct Sending {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Sending {
+    /// Sends one event; status and headers of the answer.
+    pub async fn send(&self, event: &Value) -> reqwest::Result<(StatusCode, HeaderMap)> {
+        let request = self.http.post(&self.url).bearer_auth(&self.token);
+        let request = request.header(CONTENT_TYPE, "application/cloudevents+json").body(event.to_string());
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.headers().clone()))
     }
 }
 
