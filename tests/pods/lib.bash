@@ -40,6 +40,15 @@ refused() {
   ok "refused: $text"
 }
 
+# says PATTERN COMMAND…: the command succeeds, and a line of what it prints matches
+says() {
+  local pattern=$1 output
+  shift
+  output=$("$@" 2>&1) || fail "$*: $output"
+  grep -Eq -- "$pattern" <<<"$output" || fail "$*: want $pattern, got: $output"
+  ok "${*:2}: $pattern"
+}
+
 # equal WHAT WANT GOT
 equal() {
   [[ $2 == "$3" ]] || fail "$1: want $2, got $3"
@@ -65,14 +74,17 @@ hold() {
 
 let_go() { kubectl label secret -n identity audit-trail herald.dev/allow-webhooks=true >/dev/null; }
 
-# The fenced shell commands of README between the two marks, as a person would copy them.
-readme_commands() {
-  awk -v name="$1" '
+# fenced_commands FILE NAME: the shell commands between the two marks, as a person would copy them
+fenced_commands() {
+  local commands
+  commands=$(awk -v name="$2" '
     $0 == "<!-- " name " -->" { inside = 1; next }
     $0 == "<!-- /" name " -->" { inside = 0 }
     inside && /^```/ { fenced = !fenced; next }
     inside && fenced { print }
-  ' README.md
+  ' "$1")
+  [[ -n $commands ]] || fail "$1 has no commands between the marks $2"
+  printf '%s\n' "$commands"
 }
 
 # The memory of Herald's containers, as their kubelets measure it.
