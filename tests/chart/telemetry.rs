@@ -64,6 +64,34 @@ fn every_alert_asks_for_metrics_that_there_are() {
 }
 
 #[test]
+fn alerts_of_the_disk_go_by_the_limits_that_the_dispatcher_was_given() {
+    let values =
+        ["monitoring.prometheusRule.enabled=true", "journal.reserve=1048576", "journal.maxBytes=7340032"];
+    let objects = objects(&values.map(|value| ["--set", value]).concat());
+    let rule = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let rules = rule["spec"]["groups"][0]["rules"].as_array().unwrap();
+    let expression = |alert: &str| {
+        let rule = rules.iter().find(|rule| rule["alert"] == alert);
+        rule.unwrap_or_else(|| panic!("there is no {alert}"))["expr"].as_str().unwrap()
+    };
+    let [live, free] = ["herald_journal_live_bytes", "herald_journal_disk_free_bytes"];
+    assert_eq!(expression("HeraldJournalNearlyFull"), format!("{live} > 0.8 * 7340032"));
+    assert_eq!(expression("HeraldDiskNearlyFull"), format!("{free} < 2 * 1048576 + {live} / 16"));
+    assert_eq!(expression("HeraldDiskFull"), format!("{free} < 1048576 + {live} / 16"));
+}
+
+/// What is counted of a failing disk, and who is told.
+#[test]
+fn no_count_of_a_failing_disk_goes_unheard() {
+    let alerts = documents(&file("files/alerts.yaml")).remove(0);
+    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
+    let all: BTreeSet<_> = rules.iter().flat_map(|rule| asked(rule["expr"].as_str().unwrap())).collect();
+    for counter in ["damages_total", "unreadable_deliveries_total", "reopened_total"] {
+        assert!(all.contains(format!("herald_journal_{counter}").as_str()), "no alert asks for {counter}");
+    }
+}
+
+#[test]
 fn every_panel_asks_for_metrics_that_there_are() {
     let samples = samples();
     let dashboard: Value = serde_json::from_str(&file("files/dashboard.json")).unwrap();
