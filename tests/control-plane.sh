@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows that tools/control-plane gives back the status of its command and that
 # nothing is left of it, however it ends. Linux only: it looks at /proc.
-# shellcheck disable=SC2317 # functions are called by their names
+# shellcheck disable=SC2317,SC2329 # functions are called by their names
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
