@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::objects::{MAX_ATTEMPTS, Object};
 use super::world::{Attempt, Dispatcher, Event, Stage, World};
 use super::{Herald, Known};
-use crate::dispatch::modelled::{ModelLane, Said, Turn, remembers};
+use crate::dispatch::modelled::{ModelLane, Said, Turn};
 use crate::journal::Outcome;
 use crate::model::EventKey;
 use crate::subscriptions::View;
@@ -111,11 +111,10 @@ impl Herald {
         }
         let Some(by) = world.dispatchers().cloned() else { return false };
         let attempt = Attempt {
-            by,
             key: known.credentials.is_ok(),
             seen_gone: world.dispatcher.seen_gone[uid],
-            after_410: remembers(world.lane_states[uid].as_ref(), &known)
-                == Some(crate::api::DeliveringReason::Gone),
+            after_410: by.is_gone(world.lane_states[uid].as_ref()),
+            by,
         };
         world.deliveries[event][uid].flying = Some(attempt);
         true

@@ -140,6 +140,13 @@ fn two_edits_in_any_order_break_no_promise() {
 }
 
 #[test]
+fn neither_another_objects_proof_nor_one_of_other_tls_settings_counts() {
+    let mut herald = Herald::new().with_proved(left(1, 0, 1, 1));
+    herald.edits = vec![Edit::Restore, Edit::Tls];
+    check("restored, or TLS", herald, &["the second object has its own delivery"]);
+}
+
+#[test]
 fn a_circuit_that_opens_delivers_or_kills_what_it_held_and_says_so() {
     let mut herald = Herald::new().with_proved(left(1, 2, 0, 1));
     herald.edits = vec![Edit::Uri, Edit::RequestVerification];

@@ -102,6 +102,26 @@ impl Object {
         })
     }
 
+    /// Whether a lane's state in the journal says that the endpoint has answered 410 since its
+    /// proof: read here once more, as well.
+    pub(super) fn is_gone(&self, lane_state: Option<&String>) -> bool {
+        let stored: Option<serde_json::Value> = lane_state.map(|text| serde_json::from_str(text).unwrap());
+        let proof = self.status.get().verification.as_ref();
+        stored.zip(proof).is_some_and(|(stored, proof)| {
+            stored["gone"] == json!({"uri": URIS[self.uri], "proved_at": proof.time.0.to_string()})
+        })
+    }
+
+    /// With what a backup has of the one before it: another object with the same status.
+    pub(super) fn restored(self) -> Self {
+        Self { uid: 1, generation: 1, ..self }
+    }
+
+    /// All that an object may have for [`Self::endpoint`].
+    pub(super) fn endpoints(uid: usize) -> impl Iterator<Item = usize> {
+        uid * 4..uid * 4 + 4
+    }
+
     /// A number for this object's UID, URI and TLS settings.
     pub(super) fn endpoint(&self) -> usize {
         self.uid * 4 + self.uri * 2 + usize::from(self.tls)

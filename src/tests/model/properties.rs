@@ -25,6 +25,10 @@ pub(super) fn all() -> Vec<Property<Herald>> {
                     .all(|(event, to)| is_accounted_for(world, *event, to))
             },
         ),
+        holds("a delivery that has failed as often as it may is not tried again", |_, world| {
+            let states = world.deliveries.iter().flatten().map(|it| it.state);
+            states.into_iter().all(|it| !matches!(it, Stage::Pending(failures) if failures >= MAX_ATTEMPTS))
+        }),
         holds(
             "5: a delivery whose 2xx was received repeats only after a crash that found it unsettled",
             |_, world| world.deliveries.iter().flatten().all(|it| it.taken <= 1 + it.excused),
@@ -35,6 +39,14 @@ pub(super) fn all() -> Vec<Property<Herald>> {
         ),
         holds("6: an attempt goes only where this object's endpoint has agreed", |_, world| {
             attempts(world).all(|it| world.agreed & (1 << it.by.endpoint()) != 0)
+        }),
+        holds("6: an event is matched only to an object whose endpoint has agreed", |_, world| {
+            world.events.iter().all(|event| match event {
+                Event::InDoubt(Some(uid)) | Event::Acknowledged(Some(uid)) => {
+                    Object::endpoints(*uid).any(|endpoint| world.agreed & (1 << endpoint) != 0)
+                }
+                Event::New | Event::InDoubt(None) | Event::Acknowledged(None) => true,
+            })
         }),
         holds("6: no attempt starts for an object whose deletion the dispatcher has seen", |_, world| {
             attempts(world).all(|it| !it.seen_gone)
@@ -50,7 +62,8 @@ pub(super) fn all() -> Vec<Property<Herald>> {
             let proof = world.now().and_then(|object| object.status.get().verification.as_ref());
             // Each proof is a millisecond later than the one before it.
             let proofs = proof.map_or(0, |proof| Timestamp::from(&proof.time).as_millis() % 1000);
-            proofs < 10 && world.versions.len() < 20
+            // One at first, and one for each edit, failure and crash that there may be.
+            proofs < 7 && world.versions.len() < 20
         }),
         is_met("an event is delivered", |_, world| world.of(0).any(|it| it.state == Stage::Done)),
         is_met("an event dies", |_, world| world.of(0).any(|it| it.state == Stage::Dead)),

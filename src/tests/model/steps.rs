@@ -21,6 +21,8 @@ pub(super) enum Edit {
     Delete,
     /// Under the same name, another object.
     Create,
+    /// As well, with the status of the one before it: from a backup.
+    Restore,
     /// The Secret is deleted, or created.
     Secret,
 }
@@ -197,14 +199,21 @@ fn edited(world: &mut World, edit: Edit) -> bool {
         // The first was created before the beginning, and the second is the last.
         (Edit::Create, None) => Some(Object::new(1)),
         (Edit::Delete, Some(_)) => None,
+        (Edit::Restore, Some(it)) if it.uid == 0 => {
+            world.store(None);
+            Some(it.restored())
+        }
         (Edit::RequestVerification, Some(it)) => Some(Object { request: it.request + 1, ..it }),
         (Edit::Uri, Some(it)) => Some(Object { uri: 1 - it.uri, generation: it.generation + 1, ..it }),
         (Edit::Tls, Some(it)) => Some(Object { tls: !it.tls, generation: it.generation + 1, ..it }),
         (Edit::Enabled, Some(it)) => {
             Some(Object { enabled: !it.enabled, generation: it.generation + 1, ..it })
         }
-        (Edit::Create, Some(_))
-        | (Edit::Delete | Edit::RequestVerification | Edit::Uri | Edit::Tls | Edit::Enabled, None) => {
+        (Edit::Create | Edit::Restore, Some(_))
+        | (
+            Edit::Delete | Edit::Restore | Edit::RequestVerification | Edit::Uri | Edit::Tls | Edit::Enabled,
+            None,
+        ) => {
             return false;
         }
     };
