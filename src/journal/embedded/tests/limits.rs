@@ -1,12 +1,16 @@
 //! Its bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 
-use super::{Bench, append, claim, ids, soon, webhook};
+use super::{Bench, append, claim, event, ids, soon, webhook};
 use crate::journal::embedded::BACKLOG_FULL;
-use crate::journal::{Appended, DeathNote, Inspect, Journal, Lane, Lease, Outcome, RefusedReason, Settled};
+use crate::journal::{
+    Append, Appended, DeathNote, Inspect, Journal, Lane, Lease, Outcome, RefusedReason, Settled,
+};
 
 #[tokio::test]
 async fn a_full_backlog_makes_dead_letters_of_that_webhook_alone() {
@@ -172,6 +176,34 @@ async fn a_full_disk_refuses_delivers_on_and_takes_again_when_there_is_room() {
     assert_eq!(soon(of("b")).await, full, "a little more is not enough");
     becomes(1300).await;
     assert_eq!(soon(of("b")).await, [Appended::Stored]);
+}
+
+#[tokio::test]
+async fn the_disk_is_full_before_what_waits_has_no_room_for_its_outcomes() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.reserve_bytes = 1000;
+    let journal = bench.open_with(config);
+    let free = |bytes| *journal.0.core.pretended_space.lock().expect("free") = Some(bytes);
+    let mut large = (*event("large", "user")).clone();
+    large.data = Bytes::from(vec![b' '; 16_000]);
+    free(5000);
+    let large = Append { event: Arc::new(large), webhooks: vec![webhook(1)] };
+    assert_eq!(soon(journal.append(vec![large])).await, [Appended::Stored]);
+    // The reserve is there, but not the sixteenth of what waits beside it. With so little of a
+    // reserve the disk is asked for each event, and not only once in a second.
+    free(1900);
+    let full = [Appended::Refused(RefusedReason::DiskFull)];
+    assert_eq!(soon(journal.append(vec![append("a", &[1])])).await, full);
+    free(2100);
+    let metrics = journal.metrics();
+    soon(async {
+        while metrics.free.get() != 2100 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(soon(journal.append(vec![append("a", &[1])])).await, full, "it was asked in between");
 }
 
 #[tokio::test]
