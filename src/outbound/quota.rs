@@ -96,3 +96,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_of_opening_and_an_exchange_may_read_so_much_and_no_more() {
+        let mut stream = Metered::new(tokio::io::repeat(0));
+        let mut buffer = vec![0; MOST_READ];
+        for what in ["opening", "an exchange", "another"] {
+            stream.read_exact(&mut buffer).await.expect(what);
+            let error = stream.read_exact(&mut [0]).await.expect_err(what);
+            assert_eq!(error.to_string(), TooMuch.to_string(), "{what}");
+            stream.quota().renew();
+        }
+    }
+}
