@@ -70,6 +70,17 @@ fn append(id: &str, webhooks: &[u8]) -> Append {
     Append { event: event(id, "user"), webhooks: webhooks.iter().copied().map(webhook).collect() }
 }
 
+/// A child ends with the first of its threads that panics, and not by a signal: one that lives
+/// on without its writer would be waited for, and one that aborts would pass for killed.
+#[expect(clippy::exit, reason = "whoever panicked is not the thread whose end ends the process")]
+fn die_of_any_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        std::process::exit(101);
+    }));
+}
+
 /// Everything within a deadline that fails loudly.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("it happens within 30 s")

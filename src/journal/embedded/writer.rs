@@ -254,6 +254,9 @@ impl Writer {
         } else if self.evicts {
             self.evicts = self.evict(&mut commit, self.core.clock.now())?;
         }
+        if commit.durable {
+            point::reach("gathered");
+        }
         self.write(&mut commit)?;
         let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
         if overdue || (commit.durable && self.unsynced.is_some()) {

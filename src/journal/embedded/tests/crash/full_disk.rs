@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::disk::{self, Dice, Disk};
-use super::super::{event, soon, webhook};
+use super::super::{die_of_any_panic, event, soon, webhook};
 use super::ledger::{Ledger, Promised};
 use super::load::{deliver, random_event, store_until_answered};
 use super::survivors::check;
@@ -20,6 +20,7 @@ const RESERVED: &str = "HERALD_TEST_CRASH_RESERVED";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
+    die_of_any_panic();
     let folder = PathBuf::from(folder);
     let ledger = Ledger::new(&folder);
     let faults = PathBuf::from(std::env::var_os(disk::FAULTS).expect("a disk that can fail"));

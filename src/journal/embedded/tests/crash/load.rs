@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::disk::{self, Dice};
-use super::super::{event, webhook};
+use super::super::{die_of_any_panic, event, webhook};
 use super::ledger::Ledger;
 use super::{FOLDER, SEED, number};
 use crate::journal::embedded::{Config, Embedded};
@@ -28,6 +28,7 @@ pub(super) const FAULTY: &str = "HERALD_TEST_CRASH_FAULTY";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
+    die_of_any_panic();
     let folder = PathBuf::from(folder);
     let ledger = Ledger::new(&folder);
     let journal = Embedded::open(Config::new(folder.join("journal")), Clock::default()).expect("it opens");
