@@ -6,17 +6,27 @@
 //! places is for webhooks whose last attempt was successful: endpoints that
 //! hang, however many, cannot take those.
 //!
+//! The others don't start their attempts all at once: each has a turn of its
+//! own, [`TURN`] apart. Attempts that fail cost a connection each, and a
+//! thousand of them in one moment would leave no processor to anybody.
+//!
 //! **Guarantees.** With `n` webhooks that want all they can get, each has about
 //! `places / (n + 2)`, whenever it came. While all that others do is fail, a
 //! webhook that succeeds can have a twelfth of all places, and `n` of them about
-//! `places / (4n + 8)` each.
+//! `places / (4n + 8)` each. Nobody waits longer than a second for a turn.
 //!
 //! **Does not guarantee.** That at once: endpoints that answered until now and
 //! begin to hang keep the places they have until these attempts time out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Between the turns of two attempts of webhooks that don't succeed, or have not yet.
+const TURN: Duration = Duration::from_millis(4);
+/// No turn is farther away: what cannot have one of its own till then shares the last.
+const LAST_TURN: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +34,7 @@ pub(super) struct Places {
     free: Arc<Semaphore>,
     /// Of all, those for webhooks that succeed.
     kept: usize,
+    next_turn: Mutex<Instant>,
 }
 
 /// A place of an attempt: free again when it is dropped.
@@ -32,7 +43,7 @@ pub(super) type Place = OwnedSemaphorePermit;
 impl Places {
     pub(super) fn new(most: usize) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(most)), kept: most / 4 }
+        Self { free: Arc::new(Semaphore::new(most)), kept: most / 4, next_turn: Mutex::new(Instant::now()) }
     }
 
     /// A place for one more attempt of a webhook that has `busy` of them; none
@@ -47,6 +58,14 @@ impl Places {
     /// Whether an attempt that ends should leave its place to others.
     pub(super) fn are_wanted(&self, succeeds: bool) -> bool {
         self.free_for(succeeds) == 0
+    }
+
+    /// When whoever asks now may start an attempt, if it does not succeed.
+    pub(super) fn turn(&self, now: Instant) -> Instant {
+        let mut next = self.next_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (*next).clamp(now, now + LAST_TURN);
+        *next = turn + TURN;
+        turn
     }
 
     fn free_for(&self, succeeds: bool) -> usize {
@@ -109,6 +128,18 @@ mod tests {
         assert!(places.take(before + 1, true).is_none());
         held[0].pop();
         assert!(places.take(1, true).is_some());
+    }
+
+    #[test]
+    fn turns_are_apart_and_none_is_far_away() {
+        let (places, now) = (Places::new(1024), Instant::now());
+        let turns: Vec<_> = (0..1_000).map(|_| places.turn(now)).collect();
+        assert_eq!(turns[0], now);
+        assert!(turns[..250].windows(2).all(|pair| pair[1] - pair[0] == TURN));
+        assert_eq!(*turns.iter().max().unwrap(), now + LAST_TURN);
+        // Turns that nobody took are not saved up.
+        let later = now + Duration::from_mins(1);
+        assert_eq!([places.turn(later), places.turn(later)], [later, later + TURN]);
     }
 
     #[test]

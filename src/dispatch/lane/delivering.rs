@@ -38,14 +38,16 @@ pub(super) struct Delivering<'a, J: Journal> {
     channel: Channel,
     work: Arc<Work<J>>,
     runners: JoinSet<()>,
+    /// When the next attempt may start, while the webhook does not succeed.
+    turn: Option<Instant>,
 }
 
 /// What keeps the next attempt from starting.
 enum Wait {
     /// Nothing is ready, or an attempt has to end first.
     Event,
-    /// The webhook's rate.
-    Rate(Duration),
+    /// The webhook's rate, or its turn.
+    Moment(Duration),
     /// The next probe of an open circuit.
     Probe(Duration),
     /// The webhook's share of all attempts.
@@ -56,7 +58,7 @@ impl Wait {
     async fn over(self, clock: &Clock) {
         match self {
             Self::Event => std::future::pending().await,
-            Self::Rate(duration) => tokio::time::sleep(duration).await,
+            Self::Moment(duration) => tokio::time::sleep(duration).await,
             Self::Probe(duration) => clock.sleep(duration).await,
             Self::Share => tokio::time::sleep(SHARE_AGAIN).await,
         }
@@ -72,7 +74,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
     ) -> Self {
         let circuit = lane.memory.circuit(&known);
         let work = Work::new(lane.shared.clone(), lane.uid, lane.stats.clone(), circuit);
-        Self { lane, state, known, channel, work, runners: JoinSet::new() }
+        Self { lane, state, known, channel, work, runners: JoinSet::new(), turn: None }
     }
 
     /// Delivers until something ends it.
@@ -197,11 +199,19 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 };
                 Some(place)
             };
-            if let Some(limit) = &mut self.lane.limit
-                && let Err(wait) = limit.start(Instant::now())
-            {
-                return Wait::Rate(wait);
+            let now = Instant::now();
+            if !self.lane.stats.succeeds() {
+                let turn = *self.turn.get_or_insert_with(|| self.lane.shared.places.turn(now));
+                if turn > now {
+                    return Wait::Moment(turn - now);
+                }
             }
+            if let Some(limit) = &mut self.lane.limit
+                && let Err(wait) = limit.start(now)
+            {
+                return Wait::Moment(wait);
+            }
+            self.turn = None;
             let terms = Terms {
                 known: self.known.clone(),
                 channel: self.channel.clone(),

@@ -75,6 +75,7 @@ impl<J: Journal> Runner<'_, J> {
         let wanted = self.place.is_some() && shared.places.are_wanted(self.work.stats.succeeds());
         !self.terms.limited
             && !wanted
+            && self.work.stats.succeeds()
             && !self.work.is_halted()
             && !self.work.is_open()
             && !self.terms.view.has_changed().unwrap_or(true)
