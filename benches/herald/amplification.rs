@@ -41,7 +41,7 @@ pub async fn of_the_journal(bench: &Bench, table: &mut Table) {
     let mut flags = vec!["--namespace", &bench.cluster.namespace];
     flags.extend(BOUNDS);
     let herald = Herald::start_with(bench, "amplification", &flags);
-    let healthy = Alike::healthy("journal", 1, DEFAULT_IN_FLIGHT, bench.sink_port);
+    let healthy = Alike::healthy("journal", 1, DEFAULT_IN_FLIGHT, bench.sink.port);
     bench.cluster.make(&healthy).await;
     let prefix = "unused".to_owned();
     bench.cluster.make(&Alike { prefix, events: &["User updated"], ..healthy }).await;
@@ -49,13 +49,13 @@ pub async fn of_the_journal(bench: &Bench, table: &mut Table) {
     let fresh = lone(bench, &herald, USED);
 
     let settled = settings::settled();
-    let before = bench.seen().deliveries;
+    let before = bench.sink.seen().deliveries;
     bench.post(&herald, 16, 100, &["closed", &settled.to_string()]);
     bench.wait_for(before + settled, LIMIT);
 
     let written = herald.process.written();
     let (posted, sizes) = steady(bench, &herald, || disk_bytes(&journal));
-    bench.wait_for_silence();
+    bench.sink.wait_for_silence();
     let written = (herald.process.written() - written) as f64;
     let figure = format!(
         "{:.1} MB/s for {:.1} MB/s of events, {:.0} s long",
@@ -99,13 +99,13 @@ pub async fn of_the_journal(bench: &Bench, table: &mut Table) {
 fn lone(bench: &Bench, herald: &Herald, of: &str) -> f64 {
     let load = |seconds| {
         bench.load_to(&bench.cluster.namespace, of, herald.port, 1, 1, &["open", "10", seconds]).line();
-        bench.wait_for_silence();
+        bench.sink.wait_for_silence();
     };
     // What comes first pays for connections, tokens and sessions.
     load("2");
-    bench.time_arrivals();
+    bench.sink.time_arrivals();
     load("10");
-    median(&bench.take_latencies())
+    median(&bench.sink.take_latencies())
 }
 
 /// The steady load, and what `size` was all along.

@@ -107,7 +107,7 @@ impl Group {
             .buffer_unordered(8)
             .collect()
             .await;
-        let healthy = Alike::healthy("growth", each, DEFAULT_IN_FLIGHT, bench.sink_port);
+        let healthy = Alike::healthy("growth", each, DEFAULT_IN_FLIGHT, bench.sink.port);
         let alike = &Alike { events: &NAMES, ..healthy };
         stream::iter(&clusters).for_each_concurrent(8, |cluster| cluster.make(alike)).await;
         let names: Vec<&str> = clusters.iter().map(|cluster| cluster.namespace.as_str()).collect();
@@ -122,10 +122,10 @@ impl Group {
         }
         let count = (self.webhooks as u64).max(1_000);
         loop {
-            let before = bench.seen().deliveries;
+            let before = bench.sink.seen().deliveries;
             self.load(bench, herald, &["closed", &count.to_string()]).line();
-            bench.wait_for_silence();
-            if bench.seen().deliveries == before + count {
+            bench.sink.wait_for_silence();
+            if bench.sink.seen().deliveries == before + count {
                 return;
             }
         }
@@ -138,7 +138,7 @@ impl Group {
     /// As many as go.
     fn fast(&self, bench: &Bench, herald: &Herald) -> Pair {
         let bare = bench.bare(self.webhooks, 6.0);
-        let before = bench.seen().deliveries;
+        let before = bench.sink.seen().deliveries;
         let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
         self.load(bench, herald, &["closed", &FAST.to_string()]).line();
         bench.wait_for(before + FAST, LIMIT);
@@ -149,7 +149,7 @@ impl Group {
     /// At the steady rate: `bare` is what a request of the bare client costs.
     fn steady(&self, bench: &Bench, herald: &Herald) -> Pair {
         let bare = bench.bare_at(self.webhooks, SECONDS, RATE).cpu_micros;
-        let before = bench.seen().deliveries;
+        let before = bench.sink.seen().deliveries;
         let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
         let posted = self.load(bench, herald, &["open", &RATE.to_string(), &SECONDS.to_string()]).line();
         let posted: super::load::Posted = serde_json::from_str(&posted).unwrap();

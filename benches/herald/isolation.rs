@@ -5,16 +5,18 @@
 //! ```
 //!
 //! The others are held by taking their Secret away, so that each round compares
-//! one process with itself. A ratio is the median of the rounds.
+//! one process with itself. A ratio is the median of the rounds. The healthy
+//! endpoint and the others are processes of their own, apart from Herald.
 
 use std::time::Duration;
 
+use super::cores::Apart;
 use super::figures::{Table, median};
 use super::load::Posted;
 use super::program::Herald;
-use super::server::Bench;
+use super::server::{Bench, Sink};
 use super::settings;
-use super::sink::HANG;
+use super::sink::{HANG, Seen};
 use super::support::machine::quantile;
 use super::webhooks::{Alike, DEFAULT_IN_FLIGHT};
 
@@ -35,47 +37,62 @@ struct Round {
     beside: f64,
 }
 
-/// Beside a hundred endpoints that hang, with the circuits kept closed.
-pub async fn hanging(bench: &Bench, table: &mut Table) {
-    let herald = with_others(bench, HANGING, HANG).await;
-    queue(bench, &herald, EACH);
+/// What a round works with.
+struct Scene<'a> {
+    bench: &'a Bench,
+    herald: Herald,
+    healthy: Sink,
+    others: Sink,
+}
+
+/// Beside a hundred endpoints that hang, with the circuits kept closed, and beside one that drains.
+pub async fn all(bench: &Bench, table: &mut Table) {
+    let apart = Apart::begin();
+    hanging(bench, apart.as_ref(), table).await;
+    draining(bench, apart.as_ref(), table).await;
+}
+
+async fn hanging(bench: &Bench, apart: Option<&Apart>, table: &mut Table) {
+    let scene = Scene::new(bench, apart, HANGING, HANG).await;
+    scene.queue(EACH);
     let mut rounds = Vec::new();
     let mut least = u64::MAX;
     for _ in 0..ROUNDS {
-        wait(bench, |bench| bench.seen().hanging == 0);
-        let alone = p99(bench, &herald);
+        wait(&scene.others, |seen| seen.hanging == 0);
+        let alone = scene.p99();
         bench.cluster.secret_of(OTHERS, true).await;
-        wait(bench, |bench| bench.seen().hanging >= HANGING as u64);
-        let beside = p99(bench, &herald);
-        least = least.min(bench.seen().hanging);
+        wait(&scene.others, |seen| seen.hanging >= HANGING as u64);
+        let beside = scene.p99();
+        least = least.min(scene.others.seen().hanging);
         bench.cluster.secret_of(OTHERS, false).await;
         rounds.push(Round { alone, beside });
     }
     assert!(least >= HANGING as u64, "only {least} attempts hung at the end of a round");
     let what = format!("a healthy webhook beside {HANGING} that hang ({least} attempts)");
     row(table, &what, &rounds, "1.2 times + 2 ms");
-    herald.end(bench, "isolation").await;
+    scene.herald.end(bench, "isolation").await;
 }
 
 /// Beside one webhook that drains its backlog, and beside a bare client that
 /// posts as fast as it can: what sharing the processors costs by itself.
-pub async fn draining(bench: &Bench, table: &mut Table) {
+async fn draining(bench: &Bench, apart: Option<&Apart>, table: &mut Table) {
     let pending = settings::pending();
-    let herald = with_others(bench, 1, "/others").await;
-    let (first, mut queued) = (bench.seen().others, 0);
+    let scene = Scene::new(bench, apart, 1, "/others").await;
+    let others = || scene.others.seen().others;
+    let (first, mut queued) = (others(), 0);
     let mut rounds = Vec::new();
     let mut drained = Vec::new();
     for _ in 0..ROUNDS {
-        still(bench);
-        let before = bench.seen().others;
+        scene.others_rest();
+        let before = others();
         // Each round begins with all of it.
         let waits = queued - (before - first);
-        queued += queue(bench, &herald, pending.saturating_sub(waits));
-        let alone = p99(bench, &herald);
+        queued += scene.queue(pending.saturating_sub(waits));
+        let alone = scene.p99();
         bench.cluster.secret_of(OTHERS, true).await;
-        wait(bench, |bench| bench.seen().others > before);
-        let beside = p99(bench, &herald);
-        drained.push((bench.seen().others - before) as f64);
+        wait(&scene.others, |seen| seen.others > before);
+        let beside = scene.p99();
+        drained.push((others() - before) as f64);
         bench.cluster.secret_of(OTHERS, false).await;
         rounds.push(Round { alone, beside });
     }
@@ -84,68 +101,75 @@ pub async fn draining(bench: &Bench, table: &mut Table) {
 
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        still(bench);
-        let alone = p99(bench, &herald);
+        scene.others_rest();
+        let alone = scene.p99();
         let seconds: f64 = WINDOW.parse().unwrap();
-        let bare = bench.start_bare(DEFAULT_IN_FLIGHT, seconds + 2.0, 0.0);
-        let beside = p99(bench, &herald);
+        // Where Herald is, for it is in Herald's place.
+        let bare = Apart::to_herald(apart, || {
+            bench.start_bare_to(scene.others.port, DEFAULT_IN_FLIGHT, seconds + 2.0, 0.0)
+        });
+        let beside = scene.p99();
         bare.result();
         rounds.push(Round { alone, beside });
     }
     row(table, "for comparison, beside a bare client at full speed", &rounds, "");
-    herald.end(bench, "isolation").await;
+    scene.herald.end(bench, "isolation").await;
 }
 
-/// A healthy webhook, and others that are held.
-async fn with_others(bench: &Bench, count: usize, path: &'static str) -> Herald {
-    let cluster = &bench.cluster;
-    let flags = ["--namespace", &cluster.namespace, "--circuit-threshold", "0"];
-    let herald = Herald::start_with(bench, "isolation", &flags);
-    cluster.secret_of(OTHERS, true).await;
-    cluster.webhooks("healthy", 1, DEFAULT_IN_FLIGHT, bench.sink_port).await;
-    let healthy = Alike::healthy("other", count, DEFAULT_IN_FLIGHT, bench.sink_port);
-    cluster.make(&Alike { path, events: &["User updated"], secret: OTHERS, ..healthy }).await;
-    cluster.all_have("Delivering", "True").await;
-    cluster.secret_of(OTHERS, false).await;
-    // What comes first pays for connections, tokens and sessions.
-    bench.post(&herald, 8, 1, &["open", RATE, "5"]);
-    bench.wait_for_silence();
-    herald
-}
-
-/// Queues so many events for each of the others, which are held; how many
-/// whole batches made of it.
-fn queue(bench: &Bench, herald: &Herald, events: u64) -> u64 {
-    if events == 0 {
-        return 0;
+impl<'a> Scene<'a> {
+    /// A healthy webhook, and others that are held.
+    async fn new(bench: &'a Bench, apart: Option<&Apart>, count: usize, path: &'static str) -> Self {
+        let cluster = &bench.cluster;
+        let (healthy, others) = (Sink::start(bench.directory()), Sink::start(bench.directory()));
+        let flags = ["--namespace", &cluster.namespace, "--circuit-threshold", "0"];
+        let herald = Herald::start_apart(apart, bench, "isolation", &flags);
+        cluster.secret_of(OTHERS, true).await;
+        cluster.webhooks("healthy", 1, DEFAULT_IN_FLIGHT, healthy.port).await;
+        let other = Alike::healthy("other", count, DEFAULT_IN_FLIGHT, others.port);
+        cluster.make(&Alike { path, events: &["User updated"], secret: OTHERS, ..other }).await;
+        cluster.all_have("Delivering", "True").await;
+        cluster.secret_of(OTHERS, false).await;
+        let scene = Self { bench, herald, healthy, others };
+        // What comes first pays for connections, tokens and sessions.
+        bench.post(&scene.herald, 8, 1, &["open", RATE, "5"]);
+        scene.healthy.wait_for_silence();
+        scene
     }
-    let (namespace, batch, count) = (&bench.cluster.namespace, events.min(100), events.to_string());
-    let mut load = bench.load_to(namespace, "user.updated", herald.port, 16, batch, &["closed", &count]);
-    let posted: Posted = serde_json::from_str(&load.line()).unwrap();
-    posted.events
+
+    /// Queues so many events for each of the others, which are held; how many
+    /// whole batches made of it.
+    fn queue(&self, events: u64) -> u64 {
+        if events == 0 {
+            return 0;
+        }
+        let (namespace, batch, count) = (&self.bench.cluster.namespace, events.min(100), events.to_string());
+        let mut load =
+            self.bench.load_to(namespace, "user.updated", self.herald.port, 16, batch, &["closed", &count]);
+        let posted: Posted = serde_json::from_str(&load.line()).unwrap();
+        posted.events
+    }
+
+    fn p99(&self) -> f64 {
+        self.healthy.time_arrivals();
+        self.bench.post(&self.herald, 8, 1, &["open", RATE, WINDOW]);
+        self.healthy.wait_for_silence();
+        quantile(&self.healthy.take_latencies(), 0.99)
+    }
+
+    /// Waits until nothing arrives at the others.
+    fn others_rest(&self) {
+        let mut before = u64::MAX;
+        wait(&self.others, |seen| {
+            std::thread::sleep(Duration::from_millis(300));
+            std::mem::replace(&mut before, seen.others) == seen.others
+        });
+    }
 }
 
-fn p99(bench: &Bench, herald: &Herald) -> f64 {
-    bench.time_arrivals();
-    bench.post(herald, 8, 1, &["open", RATE, WINDOW]);
-    bench.wait_for_silence();
-    quantile(&bench.take_latencies(), 0.99)
-}
-
-/// Waits until nothing arrives at the others.
-fn still(bench: &Bench) {
-    let mut before = u64::MAX;
-    wait(bench, |bench| {
-        std::thread::sleep(Duration::from_millis(300));
-        let now = bench.seen().others;
-        std::mem::replace(&mut before, now) == now
-    });
-}
-
-fn wait(bench: &Bench, mut there: impl FnMut(&Bench) -> bool) {
+fn wait(sink: &Sink, mut there: impl FnMut(&Seen) -> bool) {
     let begun = std::time::Instant::now();
-    while !there(bench) {
-        assert!(begun.elapsed() < LIMIT, "{:?} after {LIMIT:?}", bench.seen());
+    while !there(&sink.seen()) {
+        assert!(begun.elapsed() < LIMIT, "{:?} after {LIMIT:?}", sink.seen());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -26,6 +26,7 @@
 mod amplification;
 mod bare;
 mod cluster;
+mod cores;
 mod disk;
 mod figures;
 mod growth;
@@ -94,8 +95,7 @@ async fn all(only: &[&str]) {
         throughput::fan_out(&bench, &mut table).await;
     }
     if wanted("isolation") {
-        isolation::hanging(&bench, &mut table).await;
-        isolation::draining(&bench, &mut table).await;
+        isolation::all(&bench, &mut table).await;
     }
     if wanted("recovery") {
         recovery::after_a_crash(&bench, &mut table).await;

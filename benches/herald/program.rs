@@ -8,8 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cluster::AUDIENCE;
+use super::cores::Apart;
 use super::process::Process;
 use super::server::Bench;
+
+const HERALD: &str = env!("CARGO_BIN_EXE_herald");
 
 /// `herald run`.
 pub struct Herald {
@@ -30,10 +33,19 @@ impl Herald {
     /// With more flags than all have; without `--namespace` among them it is
     /// for every namespace.
     pub fn start_with(bench: &Bench, journal: &str, flags: &[&str]) -> Self {
+        Self::launch(Command::new(HERALD), bench, journal, flags)
+    }
+
+    /// The same, on a processor of its own if the rest keeps to the others.
+    pub fn start_apart(apart: Option<&Apart>, bench: &Bench, journal: &str, flags: &[&str]) -> Self {
+        let command = apart.map_or_else(|| Command::new(HERALD), |_| Apart::command(HERALD));
+        Self::launch(command, bench, journal, flags)
+    }
+
+    fn launch(mut command: Command, bench: &Bench, journal: &str, flags: &[&str]) -> Self {
         let (port, metrics) = (free_port(), free_port());
         let log = bench.directory().join(format!("{journal}.log"));
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
         command
             .arg("run")
             .args(["--audience", AUDIENCE])

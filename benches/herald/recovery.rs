@@ -22,28 +22,28 @@ pub async fn after_a_crash(bench: &Bench, table: &mut Table) {
 async fn crashes(bench: &Bench, table: &mut Table, webhooks: u64, batch: u64) {
     let mut herald = Herald::start(bench, "recovery");
     let count = usize::try_from(webhooks).unwrap();
-    bench.cluster.webhooks("recovery", count, DEFAULT_IN_FLIGHT, bench.sink_port).await;
+    bench.cluster.webhooks("recovery", count, DEFAULT_IN_FLIGHT, bench.sink.port).await;
     bench.cluster.all_have("Delivering", "True").await;
     bench.cluster.secret(false).await;
     bench.cluster.all_have("Delivering", "False").await;
     let events = settings::pending() / webhooks;
     let posted = bench.post(&herald, 16, batch, &["closed", &events.to_string()]);
     let pending = posted.events * webhooks;
-    bench.wait_for_silence();
+    bench.sink.wait_for_silence();
     herald.kill();
     // Nothing of it goes out before the process is there again.
     bench.cluster.secret(true).await;
 
     let (mut ready, mut first) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..CRASHES {
-        let before = bench.seen().deliveries;
+        let before = bench.sink.seen().deliveries;
         herald = Herald::start(bench, "recovery");
         let begun = Instant::now();
         bench.wait_for(before + 1, LIMIT);
         (ready, first) = (ready.max(herald.ready_after), first.max(begun.elapsed()));
         herald.kill();
         // What was in flight arrives, and counts for none of them.
-        bench.wait_for_silence();
+        bench.sink.wait_for_silence();
     }
     let what =
         format!("kill -9 with {pending} pending of {webhooks} webhooks: start to ready, worst of {CRASHES}");

@@ -19,7 +19,7 @@ const SINGLES: usize = 20;
 pub async fn ten_thousand(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "scale");
     let begun = Instant::now();
-    bench.cluster.webhooks("scale", WEBHOOKS, DEFAULT_IN_FLIGHT, bench.sink_port).await;
+    bench.cluster.webhooks("scale", WEBHOOKS, DEFAULT_IN_FLIGHT, bench.sink.port).await;
     bench.cluster.all_have("Ready", "True").await;
     let figure = format!("{:.0} s from the first apply to the last proof", begun.elapsed().as_secs_f64());
     table.row("10,000 Webhooks applied and verified", figure, String::new(), "");
@@ -27,7 +27,7 @@ pub async fn ten_thousand(bench: &Bench, table: &mut Table) {
     bench.cluster.all_have("Delivering", "True").await;
     herald.stop();
 
-    let challenges = bench.seen().challenges;
+    let challenges = bench.sink.seen().challenges;
     let herald = Herald::start(bench, "scale");
     let ready = format!("{:.1} s", herald.ready_after.as_secs_f64());
     table.row("10,000 Webhooks: start to ready", ready, String::new(), "10 s");
@@ -36,13 +36,13 @@ pub async fn ten_thousand(bench: &Bench, table: &mut Table) {
     let share = (herald.process.cpu_micros() - cpu) / IDLE.as_secs_f64() / 10_000.0;
     table.row("10,000 Webhooks: idle", format!("{share:.2} % of a core"), String::new(), "1 %");
     table.memory("10,000 Webhooks: memory", herald.process.memory_mb(), "250 MB");
-    let sent = bench.seen().challenges - challenges;
+    let sent = bench.sink.seen().challenges - challenges;
     table.row("10,000 Webhooks: challenges at start", sent.to_string(), String::new(), "0");
 
     let mut millis = Vec::new();
     for number in 0..SINGLES {
         let begun = Instant::now();
-        bench.cluster.webhooks(&format!("single-{number}"), 1, DEFAULT_IN_FLIGHT, bench.sink_port).await;
+        bench.cluster.webhooks(&format!("single-{number}"), 1, DEFAULT_IN_FLIGHT, bench.sink.port).await;
         let name = format!("single-{number}-0");
         let proved = |webhook: Option<&Webhook>| {
             webhook.is_some_and(|webhook| {

@@ -18,8 +18,56 @@ pub struct Bench {
     directory: tempfile::TempDir,
     pub files: Files,
     pub cluster: Cluster,
-    sink: Mutex<Process>,
-    pub sink_port: u16,
+    pub sink: Sink,
+}
+
+/// An endpoint that agrees to everything: a process of its own.
+pub struct Sink {
+    process: Mutex<Process>,
+    pub port: u16,
+}
+
+impl Sink {
+    /// With the certificate of this directory.
+    pub fn start(directory: &Path) -> Self {
+        let mut process = Process::role(&["sink", directory.to_str().unwrap()]);
+        let port = process.line().parse().unwrap();
+        Self { process: Mutex::new(process), port }
+    }
+
+    /// What it has seen.
+    pub fn seen(&self) -> Seen {
+        self.ask("")
+    }
+
+    /// From now on it looks how long ago it was sent what arrives.
+    pub fn time_arrivals(&self) {
+        self.ask("time");
+    }
+
+    /// How long it took what has arrived since then, in milliseconds; and no
+    /// more of it.
+    pub fn take_latencies(&self) -> Vec<f64> {
+        let micros = self.ask("latencies").latencies_micros;
+        micros.into_iter().map(|micros| micros as f64 / 1000.0).collect()
+    }
+
+    /// Waits until nothing arrives any more.
+    pub fn wait_for_silence(&self) {
+        let mut before = self.seen().deliveries;
+        loop {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = self.seen().deliveries;
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    fn ask(&self, question: &str) -> Seen {
+        serde_json::from_str(&self.process.lock().unwrap().ask(question)).unwrap()
+    }
 }
 
 impl Bench {
@@ -28,34 +76,12 @@ impl Bench {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let files = Files::make(directory.path());
         let cluster = Cluster::start(directory.path()).await;
-        let mut sink = Process::role(&["sink", directory.path().to_str().unwrap()]);
-        let sink_port = sink.line().parse().unwrap();
-        Self { directory, files, cluster, sink: Mutex::new(sink), sink_port }
+        let sink = Sink::start(directory.path());
+        Self { directory, files, cluster, sink }
     }
 
     pub fn directory(&self) -> &Path {
         self.directory.path()
-    }
-
-    /// What the sink has seen.
-    pub fn seen(&self) -> Seen {
-        self.ask_sink("")
-    }
-
-    /// From now on the sink looks how long ago it was sent what arrives.
-    pub fn time_arrivals(&self) {
-        self.ask_sink("time");
-    }
-
-    /// How long it took what has arrived since then, in milliseconds; and no
-    /// more of it.
-    pub fn take_latencies(&self) -> Vec<f64> {
-        let micros = self.ask_sink("latencies").latencies_micros;
-        micros.into_iter().map(|micros| micros as f64 / 1000.0).collect()
-    }
-
-    fn ask_sink(&self, question: &str) -> Seen {
-        serde_json::from_str(&self.sink.lock().unwrap().ask(question)).unwrap()
     }
 
     /// Runs the bare client for so long, as fast as it goes; requests a second.
@@ -70,9 +96,14 @@ impl Bench {
 
     /// Starts it, as fast as it goes if `rate` is 0.
     pub fn start_bare(&self, connections: usize, seconds: f64, rate: f64) -> Bare {
+        self.start_bare_to(self.sink.port, connections, seconds, rate)
+    }
+
+    /// The same, to another port.
+    pub fn start_bare_to(&self, port: u16, connections: usize, seconds: f64, rate: f64) -> Bare {
         let directory = self.directory().to_str().unwrap();
         let numbers = [connections.to_string(), "800".to_owned(), seconds.to_string(), rate.to_string()];
-        let port = self.sink_port.to_string();
+        let port = port.to_string();
         let mut arguments = vec!["bare", directory, &port];
         arguments.extend(numbers.iter().map(String::as_str));
         Bare(Process::role(&arguments))
@@ -80,7 +111,7 @@ impl Bench {
 
     /// Starts the relay, to the sink; it and its port.
     pub fn relay(&self, connections: usize) -> (Process, u16) {
-        let (directory, sink) = (self.directory().to_str().unwrap(), self.sink_port.to_string());
+        let (directory, sink) = (self.directory().to_str().unwrap(), self.sink.port.to_string());
         let mut relay = Process::role(&["relay", directory, &sink, &connections.to_string()]);
         let port = relay.line().parse().unwrap();
         (relay, port)
@@ -119,25 +150,12 @@ impl Bench {
     pub fn wait_for(&self, deliveries: u64, limit: Duration) -> u64 {
         let begun = Instant::now();
         loop {
-            let seen = self.seen().deliveries;
+            let seen = self.sink.seen().deliveries;
             if seen >= deliveries {
                 return seen;
             }
             assert!(begun.elapsed() < limit, "{seen} of {deliveries} deliveries arrived within {limit:?}");
             std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Waits until nothing arrives any more.
-    pub fn wait_for_silence(&self) {
-        let mut before = self.seen().deliveries;
-        loop {
-            std::thread::sleep(Duration::from_millis(300));
-            let now = self.seen().deliveries;
-            if now == before {
-                return;
-            }
-            before = now;
         }
     }
 }

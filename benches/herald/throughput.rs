@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// Accept, each event matched to one webhook that is held.
 pub async fn accept(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "accept");
-    bench.cluster.webhooks("accept", 1, CONNECTIONS, bench.sink_port).await;
+    bench.cluster.webhooks("accept", 1, CONNECTIONS, bench.sink.port).await;
     bench.cluster.all_have("Delivering", "True").await;
     bench.cluster.secret(false).await;
     bench.cluster.all_have("Delivering", "False").await;
@@ -48,7 +48,7 @@ pub async fn accept(bench: &Bench, table: &mut Table) {
 pub async fn drain(bench: &Bench, table: &mut Table) {
     let window = Duration::from_secs(10);
     let herald = Herald::start(bench, "drain");
-    bench.cluster.webhooks("drain", 1, CONNECTIONS, bench.sink_port).await;
+    bench.cluster.webhooks("drain", 1, CONNECTIONS, bench.sink.port).await;
     bench.cluster.all_have("Delivering", "True").await;
     bench.cluster.secret(false).await;
     bench.cluster.all_have("Delivering", "False").await;
@@ -59,12 +59,12 @@ pub async fn drain(bench: &Bench, table: &mut Table) {
     let mut pairs = Vec::new();
     for _ in 0..PAIRS {
         let bare = bench.bare(CONNECTIONS, window.as_secs_f64() / 2.0);
-        let before = bench.seen().deliveries;
+        let before = bench.sink.seen().deliveries;
         bench.cluster.secret(true).await;
         let first = bench.wait_for(before + 1, LIMIT);
         let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
         tokio::time::sleep(window).await;
-        let delivered = (bench.seen().deliveries - first) as f64;
+        let delivered = (bench.sink.seen().deliveries - first) as f64;
         let cpu = herald.process.cpu_micros() - cpu;
         pairs.push(Pair {
             herald: delivered / begun.elapsed().as_secs_f64(),
@@ -72,7 +72,7 @@ pub async fn drain(bench: &Bench, table: &mut Table) {
             cpu_micros: cpu / delivered,
         });
         bench.cluster.secret(false).await;
-        bench.wait_for_silence();
+        bench.sink.wait_for_silence();
     }
     ratio(table, "drain a stored backlog to one endpoint", "deliveries", &pairs, "0.60");
     table.memory("memory after that", herald.process.memory_mb(), "60 MB");
@@ -83,7 +83,7 @@ pub async fn drain(bench: &Bench, table: &mut Table) {
 /// From the first request to the last delivery, all on one machine.
 pub async fn accept_to_delivered(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "through");
-    bench.cluster.webhooks("through", 1, CONNECTIONS, bench.sink_port).await;
+    bench.cluster.webhooks("through", 1, CONNECTIONS, bench.sink.port).await;
     bench.cluster.all_have("Delivering", "True").await;
     for (what, connections, batch, count, target) in [
         ("accept to delivered, one event a request", PRODUCERS, 1, 120_000_u64, "0.25"),
@@ -111,7 +111,7 @@ pub fn relay(bench: &Bench, table: &mut Table) {
 pub async fn fan_out(bench: &Bench, table: &mut Table) {
     for (webhooks, batch, count) in [(10, 10, 20_000), (1_000, 2, 400)] {
         let herald = Herald::start(bench, "fanout");
-        bench.cluster.webhooks("fanout", webhooks, DEFAULT_IN_FLIGHT, bench.sink_port).await;
+        bench.cluster.webhooks("fanout", webhooks, DEFAULT_IN_FLIGHT, bench.sink.port).await;
         bench.cluster.all_have("Delivering", "True").await;
         let (port, copies) = (herald.port, webhooks as u64);
         let load = Load { port, connections: CONNECTIONS, batch, count, copies };
@@ -140,7 +140,7 @@ struct Load {
 /// delivered; `process` is the one between producer and sink.
 fn pair(bench: &Bench, process: &Process, load: &Load, limit: usize) -> Pair {
     let bare = bench.bare(limit, 6.0);
-    let before = bench.seen().deliveries;
+    let before = bench.sink.seen().deliveries;
     let (begun, cpu) = (Instant::now(), process.cpu_micros());
     let Load { port, connections, batch, count, copies } = *load;
     bench.load(port, connections, batch, &["closed", &count.to_string()]).line();
@@ -154,15 +154,15 @@ fn pair(bench: &Bench, process: &Process, load: &Load, limit: usize) -> Pair {
 /// Accept to arrival at a steady 300 events a second.
 pub async fn latency(bench: &Bench, table: &mut Table) {
     let herald = Herald::start(bench, "latency");
-    bench.cluster.webhooks("latency", 1, CONNECTIONS, bench.sink_port).await;
+    bench.cluster.webhooks("latency", 1, CONNECTIONS, bench.sink.port).await;
     bench.cluster.all_have("Delivering", "True").await;
     // What comes first pays for connections, tokens and sessions.
     bench.post(&herald, 8, 1, &["open", "300", "5"]);
-    bench.wait_for_silence();
-    bench.time_arrivals();
+    bench.sink.wait_for_silence();
+    bench.sink.time_arrivals();
     let posted = bench.post(&herald, 8, 1, &["open", "300", "60"]);
-    bench.wait_for_silence();
-    let millis = bench.take_latencies();
+    bench.sink.wait_for_silence();
+    let millis = bench.sink.take_latencies();
     let figure = format!(
         "p50 {:.2} ms, p99 {:.2} ms, over {} events; accepted p50 {:.2} ms, p99 {:.2} ms",
         median(&millis),
