@@ -146,22 +146,11 @@ impl<J: Journal> Lane<J> {
     /// The webhook's standing in the newest view, with what only the dispatcher knows.
     fn standing(&mut self) -> Standing {
         let standing = self.view.borrow_and_update().standing();
-        let Standing::Sendable(known) = standing else {
-            return standing;
-        };
-        if !self.shared.view_is_fresh() {
+        if matches!(standing, Standing::Sendable(_)) && !self.shared.view_is_fresh() {
             let message = "the API server has not confirmed the dispatcher's view for too long".to_owned();
             return Standing::Held(DeliveringReason::ViewStale, message);
         }
-        if self.memory.is_gone(&known) {
-            let message = format!(
-                "{} answered 410 Gone; events are held until it proves itself again (annotate with \
-                 herald.dev/verify-requested-at) or spec.uri names another endpoint",
-                known.settings.uri
-            );
-            return Standing::Held(DeliveringReason::Gone, message);
-        }
-        Standing::Sendable(known)
+        self.memory.restrict(standing)
     }
 
     /// Whether a webhook that no watch has shown does not exist. The journal

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::circuit::OpenCircuit;
+use crate::api::DeliveringReason;
 use crate::journal::LaneState;
-use crate::subscriptions::{Known, Proof};
+use crate::subscriptions::{Known, Proof, Standing};
 
 /// What was found out, and of which endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -70,6 +71,21 @@ impl Memory {
     /// Whether the endpoint, as the webhook is now, has answered 410.
     pub(super) fn is_gone(&self, known: &Known) -> bool {
         self.gone.as_ref().is_some_and(|mark| mark.covers(known))
+    }
+
+    /// The standing of a webhook that its view gives, with what is remembered of its endpoint.
+    pub(super) fn restrict(&self, standing: Standing) -> Standing {
+        match standing {
+            Standing::Sendable(known) if self.is_gone(&known) => {
+                let message = format!(
+                    "{} answered 410 Gone; events are held until it proves itself again (annotate with \
+                     herald.dev/verify-requested-at) or spec.uri names another endpoint",
+                    known.settings.uri
+                );
+                Standing::Held(DeliveringReason::Gone, message)
+            }
+            Standing::Sendable(_) | Standing::Held(..) | Standing::Gone => standing,
+        }
     }
 
     /// The open circuit of the endpoint as the webhook is now.

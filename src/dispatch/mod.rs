@@ -50,7 +50,7 @@ use self::stats::Board;
 use crate::journal::Journal;
 use crate::model::{Clock, WebhookUid};
 use crate::outbound::Outbound;
-use crate::subscriptions::{Freshness, Subscriptions, View};
+use crate::subscriptions::{Freshness, Subscriptions};
 
 /// How the dispatcher is set up.
 #[derive(Clone, Debug)]
@@ -174,13 +174,7 @@ pub async fn run<J: Journal>(
 }
 
 fn reported_held(subscriptions: &Subscriptions) -> impl Iterator<Item = WebhookUid> {
-    subscriptions.all().into_iter().filter(|uid| {
-        let View::Known(known) = subscriptions.view(*uid) else {
-            return false;
-        };
-        let delivering = known.reported.delivering.as_ref();
-        delivering.is_some_and(|condition| report::is_remembered(&condition.reason))
-    })
+    subscriptions.all().into_iter().filter(|uid| report::is_held_by_its_lane(&subscriptions.view(*uid)))
 }
 
 /// The tasks of the lanes.

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::circuit::{Circuit, Permission};
 use super::memory::{Mark, Memory};
-use super::report::{Worth, is_remembered, report, worth};
+use super::report::{Worth, is_held_by_its_lane, report, worth};
 use super::stats::Snapshot;
 use super::verdict::{self, Verdict};
 use crate::api::DeliveringReason;
@@ -84,7 +84,7 @@ impl ModelLane {
         queue: Queue,
         threshold: usize,
     ) -> Turn {
-        let remembered = self.task.is_none() && !self.looked && reported_held(view);
+        let remembered = self.task.is_none() && !self.looked && is_held_by_its_lane(view);
         if self.task.is_none() && queue.pending == 0 && queue.busy == 0 && !remembered {
             return Turn::Rests;
         }
@@ -99,7 +99,7 @@ impl ModelLane {
             *stored = Some(text(memory));
         }
         // Lane::standing
-        let known = match standing(view, memory) {
+        let known = match memory.restrict(view.standing()) {
             Standing::Gone => {
                 *self = Self::default();
                 return Turn::Drops;
@@ -110,7 +110,7 @@ impl ModelLane {
         if self.claimed.is_none() {
             // Lane::deliver
             *memory = read(stored.as_ref());
-            if let Standing::Held(reason, message) = standing(view, memory) {
+            if let Standing::Held(reason, message) = memory.restrict(view.standing()) {
                 return self.holds(reason, message, queue);
             }
             let open = memory.circuit(&known);
@@ -255,24 +255,6 @@ impl ModelLane {
             }
             Worth::Progress | Worth::Nothing => None,
         }
-    }
-}
-
-/// `Lane::standing`
-fn standing(view: &View, memory: &Memory) -> Standing {
-    match view.standing() {
-        Standing::Sendable(known) if memory.is_gone(&known) => {
-            Standing::Held(DeliveringReason::Gone, format!("{} answered 410", known.settings.uri))
-        }
-        other @ (Standing::Sendable(_) | Standing::Held(..) | Standing::Gone) => other,
-    }
-}
-
-/// `reported_held`: at its start the dispatcher looks at these, though nothing is queued.
-fn reported_held(view: &View) -> bool {
-    match view {
-        View::Known(known) => known.reported.delivering.as_ref().is_some_and(|it| is_remembered(&it.reason)),
-        View::Unknown | View::Unreadable(_) | View::Gone => false,
     }
 }
 

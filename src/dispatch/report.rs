@@ -105,16 +105,16 @@ fn gist(condition: &Condition) -> (&str, &str, Option<i64>) {
 /// has read it, what the status says of it stands.
 fn held_by_an_earlier_process(known: &Known) -> Option<(DeliveringReason, String)> {
     let stored = known.reported.delivering.as_ref()?;
-    remembered(&stored.reason).map(|reason| (reason, stored.message.clone()))
+    let remembered = [DeliveringReason::Gone, DeliveringReason::CircuitOpen];
+    let reason = remembered.into_iter().find(|known| known.as_str() == stored.reason)?;
+    Some((reason, stored.message.clone()))
 }
 
-/// Whether a webhook that is held for this reason is so by what its lane remembers.
-pub(super) fn is_remembered(reason: &str) -> bool {
-    remembered(reason).is_some()
-}
-
-fn remembered(reason: &str) -> Option<DeliveringReason> {
-    [DeliveringReason::Gone, DeliveringReason::CircuitOpen].into_iter().find(|known| known.as_str() == reason)
+/// Whether the status says that the webhook is held by what its lane remembers: then a new
+/// process looks at it though nothing may be queued for it.
+pub(super) fn is_held_by_its_lane(view: &View) -> bool {
+    let View::Known(known) = view else { return false };
+    held_by_an_earlier_process(known).is_some()
 }
 
 fn failure(failure: &super::stats::LastFailure) -> Failure {
