@@ -190,18 +190,17 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 }
                 Permission::AfterProbe => return Wait::Event,
             }
+            let (places, succeeds) = (&self.lane.shared.places, self.lane.stats.succeeds());
             // A lane is always granted one attempt, whatever the others do.
             let place = if busy == 0 {
                 None
             } else {
-                let Some(place) = self.lane.shared.places.take(busy, self.lane.stats.succeeds()) else {
-                    return Wait::Share;
-                };
+                let Some(place) = places.take(busy, succeeds) else { return Wait::Share };
                 Some(place)
             };
             let now = Instant::now();
-            if !self.lane.stats.succeeds() {
-                let turn = *self.turn.get_or_insert_with(|| self.lane.shared.places.turn(now));
+            if !succeeds {
+                let turn = *self.turn.get_or_insert_with(|| places.turn(now));
                 if turn > now {
                     return Wait::Moment(turn - now);
                 }

@@ -72,10 +72,11 @@ impl<J: Journal> Runner<'_, J> {
     /// Whether the next attempt needs no decision of the lane.
     fn goes_on(&self) -> bool {
         let shared = &self.work.shared;
-        let wanted = self.place.is_some() && shared.places.are_wanted(self.work.stats.succeeds());
+        let succeeds = self.work.stats.succeeds();
+        let wanted = self.place.is_some() && shared.places.are_wanted(succeeds);
         !self.terms.limited
             && !wanted
-            && self.work.stats.succeeds()
+            && succeeds
             && !self.work.is_halted()
             && !self.work.is_open()
             && !self.terms.view.has_changed().unwrap_or(true)
