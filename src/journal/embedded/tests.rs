@@ -10,6 +10,7 @@ mod kill;
 mod limits;
 pub mod recount;
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,11 @@ fn event(id: &str, subject: &str) -> Arc<Event> {
 
 fn append(id: &str, webhooks: &[u8]) -> Append {
     Append { event: event(id, "user"), webhooks: webhooks.iter().copied().map(webhook).collect() }
+}
+
+/// A number that may be set for a longer run, or to play one again.
+fn number<T: FromStr>(name: &str, otherwise: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// A child ends with the first of its threads that panics, and not by a signal: one that lives

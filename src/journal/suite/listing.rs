@@ -4,9 +4,26 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::steps::{event, store, webhook, work};
-use crate::journal::inspect::{PendingDelivery, Wait};
-use crate::journal::{Append, DeathNote, Delivery, Inspect, Outcome, Settled};
+use crate::journal::inspect::{Cursor, Page, PendingDelivery, Wait};
+use crate::journal::{Append, DeathNote, Delivery, Inspect, Outcome, Settled, Unavailable};
 use crate::model::{ManualClock, Ordering};
+
+/// At most so many are asked for at a time.
+const PAGE: usize = 4;
+
+/// A listing, from its first page to its last.
+async fn all<T>(list: impl AsyncFn(Option<Cursor>) -> Result<Page<T>, Unavailable>) -> Vec<T> {
+    let (mut cursor, mut listed) = (None, Vec::new());
+    loop {
+        let Ok(page) = list(cursor.clone()).await else { continue };
+        assert!(page.items.len() <= PAGE);
+        listed.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            return listed;
+        }
+    }
+}
 
 pub(super) async fn the_dead_are_kept_and_listed_in_pages<J: Inspect>(journal: J, _: ManualClock) {
     let batch = (0..25).map(|id| Append { event: event(id, id), webhooks: vec![webhook(1)] }).collect();
@@ -29,16 +46,7 @@ pub(super) async fn the_dead_are_kept_and_listed_in_pages<J: Inspect>(journal: J
     .await;
     // A listing may be stale: it is asked until it shows them.
     loop {
-        let (mut cursor, mut listed) = (None, Vec::new());
-        loop {
-            let Ok(page) = journal.dead_letters(webhook(1), cursor.clone(), 4).await else { continue };
-            assert!(page.items.len() <= 4);
-            listed.extend(page.items);
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let listed = all(async |cursor| journal.dead_letters(webhook(1), cursor, PAGE).await).await;
         for letter in &listed {
             assert_eq!((&letter.note, letter.attempts), (&note, 1));
         }
@@ -76,16 +84,7 @@ pub(super) async fn what_is_pending_is_listed_in_pages<J: Inspect>(journal: J, _
     .await;
     // A listing may be stale, and an outcome that was unknown may stand.
     loop {
-        let (mut cursor, mut listed) = (None, Vec::new());
-        loop {
-            let Ok(page) = journal.pending(webhook(1), cursor.clone(), 4).await else { continue };
-            assert!(page.items.len() <= 4);
-            listed.extend(page.items);
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let listed = all(async |cursor| journal.pending(webhook(1), cursor, PAGE).await).await;
         let ids: BTreeSet<_> = listed.iter().map(|pending| pending.event.id.clone()).collect();
         assert_eq!(ids.len(), listed.len(), "each once");
         let waits =

@@ -15,10 +15,13 @@ mod load;
 mod power_cut;
 mod survivors;
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::SMALL_BUFFERS;
-use super::disk::Disk;
+use self::ledger::Ledger;
+use super::disk::{self, Disk};
+use super::{SMALL_BUFFERS, die_of_any_panic};
+use crate::journal::embedded::Config;
 
 /// Tells the child where to work; nobody else sets it.
 const FOLDER: &str = "HERALD_TEST_CRASH_FOLDER";
@@ -26,8 +29,26 @@ const FOLDER: &str = "HERALD_TEST_CRASH_FOLDER";
 /// The seed; to look again.
 const SEED: &str = "HERALD_TEST_CRASH_SEED";
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+/// What a child works with.
+struct Child {
+    folder: PathBuf,
+    ledger: Ledger,
+    /// Where the faults of its disk stand.
+    faults: PathBuf,
+}
+
+impl Child {
+    /// `None` where this is no child: then there is nothing to do.
+    fn new() -> Option<Self> {
+        let folder = PathBuf::from(std::env::var_os(FOLDER)?);
+        die_of_any_panic();
+        let faults = PathBuf::from(std::env::var_os(disk::FAULTS).expect("a disk that can fail"));
+        Some(Self { ledger: Ledger::new(&folder), folder, faults })
+    }
+
+    fn config(&self) -> Config {
+        Config::new(self.folder.join("journal"))
+    }
 }
 
 /// Runs a child of this test binary on the disk.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{self, Dice};
-use super::{Bench, append, soon, webhook};
+use super::{Bench, append, number, soon, webhook};
 use crate::journal::embedded::{Config, Embedded, scan};
 use crate::journal::{Appended, DeathNote, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, Ordering};
@@ -134,8 +134,7 @@ async fn a_log_cut_short_anywhere_opens_with_what_is_before_the_cut() {
 
 /// A random one, or the one that is to be tried again.
 fn seed() -> u64 {
-    let given = std::env::var("HERALD_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| rand::random_range(0..1_000_000))
+    number("HERALD_TEST_SEED", rand::random_range(0..1_000_000))
 }
 
 /// The largest table, which is one of the queue.

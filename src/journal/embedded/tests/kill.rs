@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
 use super::disk::{self, Dice};
-use super::{KILL_AT, SMALL_BUFFERS, append, die_of_any_panic, soon, webhook};
+use super::{KILL_AT, SMALL_BUFFERS, append, die_of_any_panic, number, soon, webhook};
 use crate::journal::embedded::{Config, Embedded};
 use crate::journal::{Appended, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, Ordering};
@@ -91,10 +91,6 @@ fn say(what: &str, id: &str) {
     out.flush().expect("flushed");
 }
 
-fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
 /// What a child said, stored and delivered, until it was killed after `enough` events or died by itself.
 fn run(folder: &Path, at: Option<&str>, enough: usize) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
@@ -145,7 +141,7 @@ async fn pending(journal: &Embedded, number: u8) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     let kills = number(KILLS, 20);
-    let seed = number(SEED, rand::random_range(0..1_000_000));
+    let seed: usize = number(SEED, rand::random_range(0..1_000_000));
     let mut dice = Dice(seed as u64);
     let (mut acknowledged, mut repeated, mut silence) = (0, 0, Duration::ZERO);
     for round in 0..kills {

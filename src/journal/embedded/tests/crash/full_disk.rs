@@ -1,15 +1,14 @@
 //! A disk without room, with a reserve and without.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::disk::{self, Dice, Disk};
-use super::super::{die_of_any_panic, event, soon, webhook};
-use super::ledger::{Ledger, Promised};
+use super::super::{event, soon, webhook};
+use super::ledger::Promised;
 use super::load::{deliver, random_event, store_until_answered};
 use super::survivors::check;
-use super::{FOLDER, run};
-use crate::journal::embedded::{Config, Embedded};
+use super::{Child, run};
+use crate::journal::embedded::Embedded;
 use crate::journal::{Append, Appended, Journal, RefusedReason};
 use crate::model::Clock;
 
@@ -19,12 +18,9 @@ const RESERVED: &str = "HERALD_TEST_CRASH_RESERVED";
 /// Fills the disk under the journal, and makes room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
-    die_of_any_panic();
-    let folder = PathBuf::from(folder);
-    let ledger = Ledger::new(&folder);
-    let faults = PathBuf::from(std::env::var_os(disk::FAULTS).expect("a disk that can fail"));
-    let mut config = Config::new(folder.join("journal"));
+    let Some(child) = Child::new() else { return };
+    let mut config = child.config();
+    let Child { ledger, faults, .. } = child;
     // Without a reserve every write goes on until there is no room at all.
     let reserved = std::env::var_os(RESERVED).is_some();
     config.reserve_bytes = if reserved { 300_000 } else { 0 };

@@ -1,16 +1,15 @@
 //! The load on a journal whose power is cut: a child process that appends, delivers, compacts and drops.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::disk::{self, Dice};
-use super::super::{die_of_any_panic, event, webhook};
+use super::super::{event, number, webhook};
 use super::ledger::Ledger;
-use super::{FOLDER, SEED, number};
-use crate::journal::embedded::{Config, Embedded};
+use super::{Child, SEED};
+use crate::journal::embedded::Embedded;
 use crate::journal::{Append, Appended, DeathNote, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, Event, Ordering};
 
@@ -24,20 +23,17 @@ pub(super) const LARGE: &str = "HERALD_TEST_CRASH_LARGE";
 /// Whether the disk fails now and then.
 pub(super) const FAULTY: &str = "HERALD_TEST_CRASH_FAULTY";
 
-/// The child. Without a folder there is nothing to do.
+/// The child.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
-    die_of_any_panic();
-    let folder = PathBuf::from(folder);
-    let ledger = Ledger::new(&folder);
-    let journal = Embedded::open(Config::new(folder.join("journal")), Clock::default()).expect("it opens");
+    let Some(child) = Child::new() else { return };
+    let journal = Embedded::open(child.config(), Clock::default()).expect("it opens");
+    let Child { ledger, faults, .. } = child;
     let deliveries: Vec<_> =
         [1, 2, 4].map(|n| tokio::spawn(deliver(journal.clone(), ledger.clone(), n))).into_iter().collect();
     let mut dice = Dice(number(SEED, 1));
     let (events, large) = (number(EVENTS, 1), number(LARGE, 0));
     let fails = std::env::var_os(FAULTY).is_some();
-    let faults = PathBuf::from(std::env::var_os(disk::FAULTS).expect("a disk that can fail"));
     let mut at = 0;
     while at < events {
         let mut batch = Vec::new();

@@ -2,22 +2,19 @@
 
 use super::super::disk::Disk;
 use super::super::disk::log::{self, Op};
+use super::super::number;
 use super::ledger::Promised;
 use super::load::{CHILD, EVENTS, FAULTY, LARGE};
 use super::survivors::look;
-use super::{SEED, number, run};
+use super::{SEED, run};
 
 /// States to look at; to look longer.
 const STATES: &str = "HERALD_TEST_CRASH_STATES";
 
-fn size(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
 #[tokio::test]
 async fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
     let seed = number(SEED, rand::random_range(0..1_000_000));
-    let states = size(STATES, 120);
+    let states: usize = number(STATES, 120);
     let disk = Disk::new();
     let text = seed.to_string();
     run(&disk, CHILD, &[(SEED, &text), (EVENTS, "400")]);
@@ -43,7 +40,7 @@ async fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
 #[ignore = "it takes a minute; `make test-crash` runs it"]
 async fn a_power_cut_around_a_change_of_the_log_loses_nothing_that_was_acknowledged() {
     let seed = number(SEED, rand::random_range(0..1_000_000));
-    let states = size(STATES, 120) / 60;
+    let states: usize = number(STATES, 120) / 60;
     let disk = Disk::new();
     let text = seed.to_string();
     // The library takes a new log after 64 MB.
@@ -67,7 +64,7 @@ async fn a_power_cut_around_a_change_of_the_log_loses_nothing_that_was_acknowled
 #[tokio::test]
 async fn what_was_acknowledged_after_a_disk_that_failed_survives_a_power_cut() {
     let seed = number(SEED, rand::random_range(0..1_000_000));
-    let states = size(STATES, 120) / 2;
+    let states: usize = number(STATES, 120) / 2;
     let disk = Disk::new();
     let text = seed.to_string();
     let environment = [(SEED, text.as_str()), (EVENTS, "400"), (FAULTY, "1")];
