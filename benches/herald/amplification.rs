@@ -12,6 +12,8 @@
 
 use std::time::{Duration, Instant};
 
+use herald::model::EventType;
+
 use super::figures::{Table, median};
 use super::load::Posted;
 use super::program::{Herald, journal_directory};
@@ -24,8 +26,8 @@ use super::webhooks::{Alike, DEFAULT_IN_FLIGHT};
 const BOUNDS: [&str; 6] =
     ["--max-kept-bytes", "33554432", "--max-attempt-bytes", "16777216", "--dedupe-ids", "100000"];
 /// What the webhook takes that all but a few events are for, and what the other takes.
-const USED: &str = "user.created";
-const UNUSED: &str = "user.updated";
+const USED: EventType = EventType::UserCreated;
+const UNUSED: EventType = EventType::UserUpdated;
 const ROUNDS: usize = 3;
 /// Requests a second of the steady load, each a batch.
 const RATE: f64 = 300.0;
@@ -44,7 +46,7 @@ pub async fn of_the_journal(bench: &Bench, table: &mut Table) {
     let healthy = Alike::healthy("journal", 1, DEFAULT_IN_FLIGHT, bench.sink.port);
     bench.cluster.make(&healthy).await;
     let prefix = "unused".to_owned();
-    bench.cluster.make(&Alike { prefix, events: &["User updated"], ..healthy }).await;
+    bench.cluster.make(&Alike { prefix, events: &[UNUSED], ..healthy }).await;
     bench.cluster.all_have("Delivering", "True").await;
     let fresh = lone(bench, &herald, USED);
 
@@ -96,7 +98,8 @@ pub async fn of_the_journal(bench: &Bench, table: &mut Table) {
 
 /// From sent to arrived of events of this type that come one at a time: each
 /// wakes the lane, which reads its head. The median, in milliseconds.
-fn lone(bench: &Bench, herald: &Herald, of: &str) -> f64 {
+fn lone(bench: &Bench, herald: &Herald, of: EventType) -> f64 {
+    let of = of.wire_name();
     let load = |seconds| {
         bench.load_to(&bench.cluster.namespace, of, herald.port, 1, 1, &["open", "10", seconds]).line();
         bench.sink.wait_for_silence();
@@ -119,7 +122,7 @@ fn steady(bench: &Bench, herald: &Herald, size: impl Fn() -> u64) -> (Posted, Ve
         sizes.push(size() as f64);
         std::thread::sleep(EVERY);
     }
-    (serde_json::from_str(&load.line()).unwrap(), sizes)
+    (load.result(), sizes)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -8,9 +8,11 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
+use herald::model::EventType;
 
 use super::cluster::Cluster;
 use super::figures::{Pair, Table, median};
+use super::load::Posted;
 use super::process::Process;
 use super::program::Herald;
 use super::server::Bench;
@@ -28,30 +30,8 @@ const ROUNDS: usize = 3;
 const CONNECTIONS: usize = 64;
 const LIMIT: Duration = Duration::from_mins(5);
 
-const NAMES: [&str; 10] = [
-    "User created",
-    "User updated",
-    "User deleted",
-    "User added to app",
-    "User removed from app",
-    "User logged in",
-    "User logged out",
-    "User suspended",
-    "User unsuspended",
-    "User password lock",
-];
-const TYPES: [&str; 10] = [
-    "user.created",
-    "user.updated",
-    "user.deleted",
-    "user.added_to_app",
-    "user.removed_from_app",
-    "user.logged_in",
-    "user.logged_out",
-    "user.suspended",
-    "user.unsuspended",
-    "user.password_lock",
-];
+/// Webhooks of a namespace at most, each with a type of its own.
+const TYPES: usize = 10;
 
 /// One webhook, a hundred, a thousand, ten thousand.
 pub async fn webhooks(bench: &Bench, table: &mut Table) {
@@ -100,7 +80,7 @@ struct Group {
 
 impl Group {
     async fn make(bench: &Bench, webhooks: usize) -> Self {
-        let each = webhooks.min(NAMES.len());
+        let each = webhooks.min(TYPES);
         let run = uuid::Uuid::new_v4().simple().to_string();
         let clusters: Vec<Cluster> = stream::iter(0..webhooks / each)
             .map(|number| bench.cluster.another(format!("bench-{}-{number}", &run[..8])))
@@ -108,10 +88,12 @@ impl Group {
             .collect()
             .await;
         let healthy = Alike::healthy("growth", each, DEFAULT_IN_FLIGHT, bench.sink.port);
-        let alike = &Alike { events: &NAMES, ..healthy };
+        let alike = &Alike { events: &EventType::ALL, ..healthy };
         stream::iter(&clusters).for_each_concurrent(8, |cluster| cluster.make(alike)).await;
         let names: Vec<&str> = clusters.iter().map(|cluster| cluster.namespace.as_str()).collect();
-        Self { webhooks, namespaces: names.join(","), types: TYPES[..each].join(","), clusters }
+        let types = EventType::ALL[..each].iter().map(|event_type| event_type.wire_name());
+        let types = types.collect::<Vec<_>>().join(",");
+        Self { webhooks, namespaces: names.join(","), types, clusters }
     }
 
     /// Waits until each has proved itself and has had an event, which pays for
@@ -151,8 +133,8 @@ impl Group {
         let bare = bench.bare_at(self.webhooks, SECONDS, RATE).cpu_micros;
         let before = bench.sink.seen().deliveries;
         let (begun, cpu) = (Instant::now(), herald.process.cpu_micros());
-        let posted = self.load(bench, herald, &["open", &RATE.to_string(), &SECONDS.to_string()]).line();
-        let posted: super::load::Posted = serde_json::from_str(&posted).unwrap();
+        let posted: Posted =
+            self.load(bench, herald, &["open", &RATE.to_string(), &SECONDS.to_string()]).result();
         bench.wait_for(before + posted.events, LIMIT);
         let count = posted.events as f64;
         let cpu_micros = (herald.process.cpu_micros() - cpu) / count;

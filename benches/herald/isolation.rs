@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use herald::model::EventType;
+
 use super::cores::Apart;
 use super::figures::{Table, median};
 use super::load::Posted;
@@ -106,7 +108,7 @@ async fn draining(bench: &Bench, apart: Option<&Apart>, table: &mut Table) {
         let seconds: f64 = WINDOW.parse().unwrap();
         // Where Herald is, for it is in Herald's place.
         let bare = Apart::to_herald(apart, || {
-            bench.start_bare_to(scene.others.port, DEFAULT_IN_FLIGHT, seconds + 2.0, 0.0)
+            bench.start_bare(scene.others.port, DEFAULT_IN_FLIGHT, seconds + 2.0, 0.0)
         });
         let beside = scene.p99();
         bare.result();
@@ -126,7 +128,7 @@ impl<'a> Scene<'a> {
         cluster.secret_of(OTHERS, true).await;
         cluster.webhooks("healthy", 1, DEFAULT_IN_FLIGHT, healthy.port).await;
         let other = Alike::healthy("other", count, DEFAULT_IN_FLIGHT, others.port);
-        cluster.make(&Alike { path, events: &["User updated"], secret: OTHERS, ..other }).await;
+        cluster.make(&Alike { path, events: &[EventType::UserUpdated], secret: OTHERS, ..other }).await;
         cluster.all_have("Delivering", "True").await;
         cluster.secret_of(OTHERS, false).await;
         let scene = Self { bench, herald, healthy, others };
@@ -143,9 +145,8 @@ impl<'a> Scene<'a> {
             return 0;
         }
         let (namespace, batch, count) = (&self.bench.cluster.namespace, events.min(100), events.to_string());
-        let mut load =
-            self.bench.load_to(namespace, "user.updated", self.herald.port, 16, batch, &["closed", &count]);
-        let posted: Posted = serde_json::from_str(&load.line()).unwrap();
+        let (of, how) = (EventType::UserUpdated.wire_name(), ["closed", &count]);
+        let posted: Posted = self.bench.load_to(namespace, of, self.herald.port, 16, batch, &how).result();
         posted.events
     }
 

@@ -41,7 +41,7 @@ pub struct Posted {
 }
 
 /// Bytes of `data`: with the rest, a body of about 800 bytes.
-const PADDING: usize = 560;
+pub const PADDING: usize = 560;
 
 struct Shared {
     port: u16,

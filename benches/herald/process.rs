@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use serde::de::DeserializeOwned;
+
 use super::support::machine::{self, Held};
 
 /// A child that ends with this value.
@@ -36,10 +38,15 @@ impl Process {
         line.trim_end().to_owned()
     }
 
+    /// The same, read as JSON.
+    pub fn result<T: DeserializeOwned>(&mut self) -> T {
+        serde_json::from_str(&self.line()).unwrap()
+    }
+
     /// Writes a line and reads the answer.
-    pub fn ask(&mut self, question: &str) -> String {
+    pub fn ask<T: DeserializeOwned>(&mut self, question: &str) -> T {
         writeln!(self.input, "{question}").unwrap();
-        self.line()
+        self.result()
     }
 
     /// Processor time so far, in microseconds, to a hundredth of a second.

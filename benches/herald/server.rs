@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use herald::model::EventType;
+
 use super::bare::Done;
 use super::cluster::Cluster;
 use super::load::Posted;
@@ -66,7 +68,7 @@ impl Sink {
     }
 
     fn ask(&self, question: &str) -> Seen {
-        serde_json::from_str(&self.process.lock().unwrap().ask(question)).unwrap()
+        self.process.lock().unwrap().ask(question)
     }
 }
 
@@ -86,21 +88,16 @@ impl Bench {
 
     /// Runs the bare client for so long, as fast as it goes; requests a second.
     pub fn bare(&self, connections: usize, seconds: f64) -> f64 {
-        self.start_bare(connections, seconds, 0.0).rate()
+        self.start_bare(self.sink.port, connections, seconds, 0.0).result().rate
     }
 
     /// Runs it at a steady rate; what that cost.
     pub fn bare_at(&self, connections: usize, seconds: f64, rate: f64) -> Done {
-        self.start_bare(connections, seconds, rate).result()
+        self.start_bare(self.sink.port, connections, seconds, rate).result()
     }
 
-    /// Starts it, as fast as it goes if `rate` is 0.
-    pub fn start_bare(&self, connections: usize, seconds: f64, rate: f64) -> Bare {
-        self.start_bare_to(self.sink.port, connections, seconds, rate)
-    }
-
-    /// The same, to another port.
-    pub fn start_bare_to(&self, port: u16, connections: usize, seconds: f64, rate: f64) -> Bare {
+    /// Starts it, to this port, as fast as it goes if `rate` is 0.
+    pub fn start_bare(&self, port: u16, connections: usize, seconds: f64, rate: f64) -> Bare {
         let directory = self.directory().to_str().unwrap();
         let numbers = [connections.to_string(), "800".to_owned(), seconds.to_string(), rate.to_string()];
         let port = port.to_string();
@@ -117,9 +114,16 @@ impl Bench {
         (relay, port)
     }
 
-    /// Starts a producer of `user.created`; its result is the line that it prints.
+    /// Starts a producer of created users; its result is the line that it prints.
     pub fn load(&self, port: u16, connections: usize, batch: u64, how: &[&str]) -> Process {
-        self.load_to(&self.cluster.namespace, "user.created", port, connections, batch, how)
+        self.load_to(
+            &self.cluster.namespace,
+            EventType::UserCreated.wire_name(),
+            port,
+            connections,
+            batch,
+            how,
+        )
     }
 
     /// Starts a producer whose requests go to these namespaces and are of these
@@ -142,7 +146,7 @@ impl Bench {
 
     /// Runs a producer to its end.
     pub fn post(&self, herald: &Herald, connections: usize, batch: u64, how: &[&str]) -> Posted {
-        serde_json::from_str(&self.load(herald.port, connections, batch, how).line()).unwrap()
+        self.load(herald.port, connections, batch, how).result()
     }
 
     /// Waits until the sink has had so many deliveries; how many it has had. To
@@ -166,11 +170,6 @@ pub struct Bare(Process);
 impl Bare {
     /// Waits for its end.
     pub fn result(mut self) -> Done {
-        serde_json::from_str(&self.0.line()).unwrap()
-    }
-
-    /// Waits for its end; requests a second.
-    pub fn rate(self) -> f64 {
-        self.result().rate
+        self.0.result()
     }
 }

@@ -81,8 +81,7 @@ pub async fn run(arguments: &[&str]) {
 async fn answer(request: Request<Incoming>, counters: Arc<Counters>) -> Response<Full<Bytes>> {
     if request.method() == Method::GET {
         counters.challenges.fetch_add(1, Ordering::Relaxed);
-        let key = request.headers()["x-verification-key"].to_str().unwrap();
-        return Response::new(Full::from(format!("{{\"key\":\"{key}\"}}")));
+        return proof(&request);
     }
     let (parts, body) = request.into_parts();
     match parts.uri.path() {
@@ -108,6 +107,12 @@ async fn answer(request: Request<Incoming>, counters: Arc<Counters>) -> Response
         }
     }
     Response::new(Full::default())
+}
+
+/// What an endpoint that agrees answers to a challenge.
+pub fn proof(challenge: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let key = challenge.headers()["x-verification-key"].to_str().unwrap();
+    Response::new(Full::from(format!("{{\"key\":\"{key}\"}}")))
 }
 
 /// Counts a request until its client has given up.

@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use herald::api::Webhook;
+use herald::model::EventType;
 
 use super::cluster::{Cluster, SECRET};
 
@@ -23,7 +24,7 @@ pub struct Alike {
     pub port: u16,
     pub path: &'static str,
     /// What each takes; the number of a webhook chooses among them.
-    pub events: &'static [&'static str],
+    pub events: &'static [EventType],
     /// Their Secret: while it is away, all of them are held.
     pub secret: &'static str,
     /// `spec.delivery`
@@ -38,7 +39,7 @@ impl Alike {
             count,
             port,
             path: "/users",
-            events: &["User created"],
+            events: &[EventType::UserCreated],
             secret: SECRET,
             delivery: json!({ "maxInFlight": in_flight }),
         }
@@ -65,7 +66,7 @@ impl Cluster {
                         "uri": format!("https://localhost:{port}{path}"),
                         "apiKeySecretRef": { "name": secret, "key": "api-key" },
                         "signingSecretRef": { "name": secret, "key": "signing-secret" },
-                        "events": [events[number % events.len()]],
+                        "events": [events[number % events.len()].display_name()],
                         "delivery": delivery,
                     },
                 }))

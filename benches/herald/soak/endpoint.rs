@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::super::sink::number_after;
+use super::super::sink::{number_after, proof};
 use super::super::support::certificates::Files;
 use super::super::support::server;
 
@@ -96,8 +96,7 @@ struct Reset;
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Reset> {
     if request.method() == Method::GET {
-        let key = request.headers()["x-verification-key"].to_str().unwrap();
-        return Ok(Response::new(Full::from(format!("{{\"key\":\"{key}\"}}"))));
+        return Ok(proof(&request));
     }
     let mood = *shared.mood.lock().unwrap();
     let replayed = request.headers().contains_key("herald-replay");

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::super::load::PADDING;
 use super::super::server::Bench;
 use super::super::support::{local, try_connect};
 
@@ -127,7 +128,7 @@ async fn post(
         r#"{{"specversion":"1.0","id":"{}-{number}","source":"/soak","type":"user.created","subject":"user-{}","data":{{"number":{number},"padding":"{}"}}}}"#,
         shared.run,
         number % 1_000,
-        "x".repeat(560),
+        "x".repeat(PADDING),
     );
     let request = hyper::Request::post(&shared.uri)
         .header("host", "localhost")

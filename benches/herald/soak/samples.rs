@@ -36,6 +36,13 @@ const MEASURES: [Measure; 4] = [
     Measure { what: "threads", of: |sample| sample.held.threads as f64, share: 0.0, and: 4.0 },
 ];
 
+impl Measure {
+    /// What it may be in the last quarter.
+    fn most(&self, second: f64) -> f64 {
+        second * (1.0 + self.share) + self.and
+    }
+}
+
 impl Samples {
     pub fn push(&mut self, sample: Sample) {
         self.0.push(sample);
@@ -55,7 +62,7 @@ impl Samples {
     pub fn grown(&self) -> Vec<String> {
         let grown = |measure: &Measure| {
             let [_, second, _, last] = self.quarters(measure);
-            let most = second * (1.0 + measure.share) + measure.and;
+            let most = measure.most(second);
             (last > most)
                 .then(|| format!("{}: {second:.0} grew to {last:.0}, beyond {most:.0}", measure.what))
         };
@@ -71,7 +78,7 @@ impl fmt::Display for Samples {
         )?;
         for measure in &MEASURES {
             let [first, second, third, last] = self.quarters(measure);
-            let most = second * (1.0 + measure.share) + measure.and;
+            let most = measure.most(second);
             let what = measure.what;
             writeln!(f, "| {what} | {first:.0} | {second:.0} | {third:.0} | {last:.0} | {most:.0} |")?;
         }
