@@ -16,6 +16,8 @@ mod restart;
 mod status;
 mod wire;
 
+use std::collections::BTreeSet;
+
 use herald::api::Webhook;
 use serde_json::Value;
 
@@ -29,6 +31,14 @@ pub fn id_of(received: &Received) -> String {
 
 fn ids_of(received: &[Received]) -> Vec<String> {
     received.iter().map(id_of).collect()
+}
+
+/// Reads deliveries until each of these events has arrived.
+async fn all_arrive(endpoint: &Endpoint, events: &BTreeSet<String>) {
+    let mut arrived = BTreeSet::new();
+    while !events.is_subset(&arrived) {
+        arrived.insert(id_of(&endpoint.next_delivery().await));
+    }
 }
 
 /// Applies a Webhook for every event and its Secret, and waits until Herald

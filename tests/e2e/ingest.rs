@@ -228,9 +228,8 @@ async fn without_the_api_server_nobody_is_let_in() {
     let cluster = Cluster::connect().await;
     let namespace = cluster.namespace("ingest").await;
     let token = namespace.sender("producer", AUDIENCE).await;
-    let mut nowhere = cluster.config();
-    nowhere.cluster_url = "https://127.0.0.1:1".parse().unwrap();
-    let ingestion = Ingestion::start(Client::try_from(nowhere).unwrap(), Lifetimes::default()).await;
+    let nowhere = cluster.by_way_of("https://127.0.0.1:1").client();
+    let ingestion = Ingestion::start(nowhere, Lifetimes::default()).await;
     let response = ingestion.send(namespace.name(), &token).await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_eq!(problem(response).await.0, 503);

@@ -12,7 +12,7 @@
 //! `HERALD_TEST_SEED` plays one sequence again, `HERALD_TEST_SEQUENCES` says
 //! how many there are. Which edits are made, and in which order, follows from
 //! the seed; what Herald is at when one comes does not.
-//!
+
 mod edits;
 mod expected;
 
@@ -31,17 +31,13 @@ use self::expected::{is_settled, summary};
 use crate::support::between::{Between, Disturbance, Mischief};
 use crate::support::control_plane::ControlPlane;
 use crate::support::herald::{AUDIENCE, Settings};
-use crate::support::{Cluster, Herald, Namespace, producer, webhook};
+use crate::support::{Cluster, Herald, Namespace, number, producer, webhook};
 
 /// So many edits come before a comparison.
 const EDITS: usize = 14;
 /// The Webhook that a fresh start does the same to as to the others.
 const LAST: &str = "last";
 const ARRIVES: Duration = Duration::from_secs(30);
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
 
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the test runner shows it beside the panic")]

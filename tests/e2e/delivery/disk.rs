@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 use reqwest::StatusCode;
 use tokio_util::sync::CancellationToken;
 
-use super::{delivering, id_of};
+use super::{all_arrive, delivering};
 use crate::support::disk::Disk;
 use crate::support::producer::{Sending, event};
 use crate::support::{Behaviour, Cluster, Endpoint, HeraldProcess, Producer};
@@ -51,10 +51,7 @@ async fn what_was_acknowledged_while_the_disk_failed_again_and_again_survives_a_
 
     herald.lose_power().await;
     endpoint.on_delivery(Behaviour::ok());
-    let mut arrived = BTreeSet::new();
-    while !acknowledged.is_subset(&arrived) {
-        arrived.insert(id_of(&endpoint.next_delivery().await));
-    }
+    all_arrive(&endpoint, &acknowledged).await;
     herald.stop().await;
 }
 

@@ -6,7 +6,6 @@ use herald::api::{DeliveringReason, Webhook};
 use herald::subscriptions::{Proof, View};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -55,8 +54,7 @@ async fn a_secret_that_goes_and_comes_back_loses_nothing() {
     for round in 0..3 {
         // Gone, or no longer labelled: to the dispatcher it is the same.
         if round == 1 {
-            let unlabel = Patch::Merge(json!({"metadata": {"labels": null}}));
-            namespace.api::<Secret>().patch("audit", &PatchParams::default(), &unlabel).await.unwrap();
+            namespace.unlabel_secret("audit").await;
         } else {
             namespace.delete::<Secret>("audit").await;
         }
@@ -349,8 +347,7 @@ async fn five_seconds_after_an_edit_that_forbids_it_no_attempt_starts_while_even
         let disabled = Instant::now();
         namespace.edit("moved", json!({"spec": {"uri": other.uri_of("/moved")}})).await;
         let moved = Instant::now();
-        let unlabel = Patch::Merge(json!({"metadata": {"labels": null}}));
-        namespace.api::<Secret>().patch("unlabelled", &PatchParams::default(), &unlabel).await.unwrap();
+        namespace.unlabel_secret("unlabelled").await;
         let unlabelled = Instant::now();
         namespace.delete::<Webhook>("deleted").await;
         let last = Instant::now();

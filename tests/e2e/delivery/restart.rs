@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{deliver_by, delivering, delivering_with, id_of};
+use super::{all_arrive, deliver_by, delivering, delivering_with, id_of};
 use crate::support::producer::{Sending, event};
-use crate::support::{Behaviour, Cluster, Endpoint, HeraldProcess, Producer};
+use crate::support::{Behaviour, Cluster, Endpoint, HeraldProcess, Producer, number};
 
 const IN_FLIGHT: usize = 4;
 const PRODUCERS: usize = 8;
@@ -72,7 +72,7 @@ async fn what_was_acknowledged_arrives_whatever_ends_the_process() {
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figures of a run")]
 async fn kills_at_random_moments_under_load_lose_nothing_that_was_acknowledged() {
-    let rounds = std::env::var("HERALD_TEST_KILLS").ok().map_or(20, |text| text.parse().unwrap());
+    let rounds = number("HERALD_TEST_KILLS").unwrap_or(20);
     let namespace = Cluster::connect().await.namespace("kills").await;
     let mut herald = HeraldProcess::start(&[&namespace]).await;
     let producer = Producer::new(&namespace).await;
@@ -102,10 +102,7 @@ async fn kills_at_random_moments_under_load_lose_nothing_that_was_acknowledged()
         acknowledged.extend(sent.into_iter().map(|(_, id)| id));
         herald.restart().await;
     }
-    let mut arrived = BTreeSet::new();
-    while !acknowledged.is_subset(&arrived) {
-        arrived.insert(id_of(&endpoint.next_delivery().await));
-    }
+    all_arrive(&endpoint, &acknowledged).await;
     herald.stop().await;
     let repeated = repeats_that_kills_explain(&endpoint, &kills);
     println!(

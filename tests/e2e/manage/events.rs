@@ -1,7 +1,5 @@
 //! `herald events`: an event that was delivered, that is pending, that is dead, and one that nobody knows.
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::delivery::{deliver_by, delivering, delivering_with};
@@ -27,8 +25,7 @@ async fn story(namespace: &Namespace) -> Story {
     let twice = json!({"maxAttempts": 2, "backoff": {"initial": "1s", "max": "1s"}});
     delivering_with(namespace, "refused", &refused, |webhook| deliver_by(webhook, twice)).await;
     delivering(namespace, "held", &held).await;
-    let unlabel = Patch::Merge(json!({"metadata": {"labels": null}}));
-    namespace.api::<Secret>().patch("held", &PatchParams::default(), &unlabel).await.unwrap();
+    namespace.unlabel_secret("held").await;
     namespace.await_condition("held", "Delivering", "False", "SecretsUnresolved").await;
     assert_eq!(producer.send(&herald, &event("user.created", "e-1")).await, 3);
     let message_id = taken.next_delivery().await.message_id().to_owned();

@@ -55,3 +55,8 @@ pub use webhook::webhook;
 
 /// How long a test waits for what should come at once, on a machine that is busy.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A number that may be set for a longer run, or to play one again.
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}

@@ -80,6 +80,12 @@ impl Namespace {
         self.apply(&secret(name, entries, true)).await
     }
 
+    /// Takes the label of a Secret away: it does not consent any more.
+    pub async fn unlabel_secret(&self, name: &str) {
+        let unlabel = Patch::Merge(json!({"metadata": {"labels": null}}));
+        self.api::<Secret>().patch(name, &PatchParams::default(), &unlabel).await.unwrap();
+    }
+
     /// Applies a Secret without the label by which it would consent.
     pub async fn unlabelled_secret(&self, name: &str, entries: &[(&str, &str)]) -> Secret {
         self.apply(&secret(name, entries, false)).await

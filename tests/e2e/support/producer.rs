@@ -2,11 +2,14 @@
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::herald::AUDIENCE;
 use super::{HeraldProcess, Namespace};
+
+/// The content type of one event.
+const ONE: &str = "application/cloudevents+json";
 
 /// Sends user events to one namespace.
 pub struct Producer {
@@ -33,7 +36,7 @@ impl Producer {
 
     /// Sends one event, which must be accepted; says how many webhooks it was matched to.
     pub async fn send(&self, herald: &HeraldProcess, event: &Value) -> u64 {
-        self.accepted(herald, "application/cloudevents+json", event).await
+        self.accepted(herald, ONE, event).await
     }
 
     /// Sends a batch, which must be accepted; says how many deliveries it was matched to.
@@ -54,14 +57,12 @@ impl Producer {
         content_type: &str,
         body: &Value,
     ) -> reqwest::Result<(StatusCode, Value)> {
-        let request = herald.http().post(herald.events_url(&self.namespace)).bearer_auth(&self.token);
-        let answer = request.header(CONTENT_TYPE, content_type).body(body.to_string()).send().await?;
+        let answer = self.sending(herald).post(content_type, body).await?;
         Ok((answer.status(), answer.json().await?))
     }
 }
 
 /// What a task of its own needs to send to one process.
-#[derive(Clone)]
 pub struct Sending {
     http: reqwest::Client,
     url: String,
@@ -71,10 +72,13 @@ pub struct Sending {
 impl Sending {
     /// Sends one event; status and headers of the answer.
     pub async fn send(&self, event: &Value) -> reqwest::Result<(StatusCode, HeaderMap)> {
-        let request = self.http.post(&self.url).bearer_auth(&self.token);
-        let request = request.header(CONTENT_TYPE, "application/cloudevents+json").body(event.to_string());
-        let answer = request.send().await?;
+        let answer = self.post(ONE, event).await?;
         Ok((answer.status(), answer.headers().clone()))
+    }
+
+    async fn post(&self, content_type: &str, body: &Value) -> reqwest::Result<Response> {
+        let request = self.http.post(&self.url).bearer_auth(&self.token);
+        request.header(CONTENT_TYPE, content_type).body(body.to_string()).send().await
     }
 }
 
