@@ -35,6 +35,7 @@ mod holder;
 mod inbox;
 mod keys;
 mod lane;
+mod log;
 mod op;
 mod open;
 mod order;

@@ -1,8 +1,6 @@
 //! The library's logs, read before the library does.
 //!
 //! ```text
-//! log = batch · batch · … · zeros          batch = start · items · end with a checksum of the items
-//!
 //! batch · batch · half a batch · zeros     an unfinished write: left to the library, which cuts it
 //! batch · DAMAGE · batch · zeros           the library would cut here, or not open: left out here
 //! ```
@@ -16,13 +14,7 @@
 
 use std::ops::Range;
 
-use xxhash_rust::xxh3::xxh3_64;
-
-const START: u8 = 1;
-const ITEM: u8 = 2;
-const END: u8 = 3;
-const CLEAR: u8 = 4;
-const TRAILER: &[u8] = b"FJL\x03";
+use super::log::{self, START, TRAILER};
 
 /// A step of a batch's number that nobody makes.
 const LEAP: u64 = 1 << 32;
@@ -45,13 +37,12 @@ pub fn scan(log: &[u8], sealed: bool) -> Scan {
     let mut scan = Scan::default();
     let (mut at, mut bad) = (0, 0);
     while at < used {
-        let batch = log.get(at..).and_then(batch);
-        if let Some((length, number)) = batch {
+        if let Some(batch) = log.get(at..).and_then(log::read) {
             if bad < at {
                 scan.damaged.push(bad..at);
             }
-            found.push((at..at + length, number));
-            at += length;
+            found.push((at..at + batch.length, batch.number));
+            at += batch.length;
             bad = at;
         } else {
             let next = log.get(at + 1..used).and_then(|rest| rest.iter().position(|byte| *byte == START));
@@ -94,60 +85,4 @@ fn in_order(found: Vec<(Range<usize>, u64)>) -> (Vec<Range<usize>>, Vec<Range<us
         }
     }
     (good, wrong)
-}
-
-/// The length and the number of the batch that bytes begin with, if it is whole and right.
-fn batch(bytes: &[u8]) -> Option<(usize, u64)> {
-    let mut rest = Rest(bytes);
-    if rest.u8()? != START {
-        return None;
-    }
-    let (count, number) = (rest.u32()?, rest.u64()?);
-    let items = rest.0;
-    for _ in 0..count {
-        match rest.u8()? {
-            ITEM => {
-                rest.take(2)?;
-                rest.u64()?;
-                let (key, _, value) = (rest.u16()?, rest.u32()?, rest.u32()?);
-                rest.take(usize::from(key))?;
-                rest.take(usize::try_from(value).ok()?)?;
-            }
-            CLEAR => drop(rest.u64()?),
-            _ => return None,
-        }
-    }
-    let items = items.get(..items.len() - rest.0.len())?;
-    let ends = rest.u8()? == END && rest.u64()? == xxh3_64(items) && rest.take(4)? == TRAILER;
-    ends.then_some((bytes.len() - rest.0.len(), number))
-}
-
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
 }

@@ -1,0 +1,82 @@
+//! How the library's logs are written.
+//!
+//! ```text
+//! log   = batch · batch · … · zeros
+//! batch = 1 · items u32 · number u64 ── items ── 3 · checksum of the items u64 · trailer
+//! item  = 2 · kind · compression · keyspace u64 · lengths of key u16, value u32, value here u32 · key · value
+//! ```
+//!
+//! Numbers are little endian. The library can also write that a keyspace was
+//! cleared; Herald clears none.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What a batch begins with.
+pub const START: u8 = 1;
+
+const ITEM: u8 = 2;
+const END: u8 = 3;
+
+/// What a batch ends with.
+pub const TRAILER: &[u8] = b"FJL\x03";
+
+/// A batch that is whole, and whose checksum is right.
+pub struct Batch {
+    /// Its number, which is in no checksum.
+    pub number: u64,
+    /// Bytes of it in the log.
+    pub length: usize,
+}
+
+/// The batch that bytes begin with.
+pub fn read(bytes: &[u8]) -> Option<Batch> {
+    let mut rest = Rest(bytes);
+    if rest.u8()? != START {
+        return None;
+    }
+    let (count, number) = (rest.u32()?, rest.u64()?);
+    let items = rest.0;
+    for _ in 0..count {
+        if rest.u8()? != ITEM {
+            return None;
+        }
+        rest.take(2)?;
+        rest.u64()?;
+        let (key, _, value) = (rest.u16()?, rest.u32()?, rest.u32()?);
+        rest.take(usize::from(key))?;
+        rest.take(usize::try_from(value).ok()?)?;
+    }
+    let items = items.get(..items.len() - rest.0.len())?;
+    let ends = rest.u8()? == END && rest.u64()? == xxh3_64(items) && rest.take(4)? == TRAILER;
+    ends.then_some(Batch { number, length: bytes.len() - rest.0.len() })
+}
+
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
