@@ -55,6 +55,10 @@ async fn child() {
             let nth = 1 + dice.below(3);
             disk::fail(&faults, &format!("{} EIO {nth}", ["fsync", "dirsync", "write"][dice.below(3)]));
         }
+        if fails && at >= events && journal.metrics().reopened.get() == 0 {
+            // Chance has met none; each append is fsynced.
+            disk::fail(&faults, "fsync EIO 1");
+        }
         store_until_answered(&journal, batch).await;
         for line in &lines {
             ledger.say(line);
