@@ -1,58 +1,18 @@
-//! What to do about logs that are damaged, before the library reads them.
-//!
-//! ```text
-//! store/*.jnl ─ scan ─> whole: nothing to do
-//!                  └──> damaged: reported, copied to damaged/, written again without the damage
-//! ```
-//!
-//! Then the counts are wrong, and what belongs together may not be whole any
-//! more: [`super::repair`] sees to that.
+//! What is said and kept of damage in a log.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::disk;
-use super::scan::scan;
 use crate::journal::metrics::Metrics;
 
 /// Damaged logs that are kept for people to look at.
 const KEPT: usize = 4;
 
-/// Leaves out of the store's logs what cannot be read. Whether there was anything.
-pub fn leave_out(home: &Path, metrics: &Metrics) -> io::Result<bool> {
-    let mut logs: Vec<(u64, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(home)? {
-        let path = entry?.path();
-        let number =
-            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jnl"));
-        if let Some(number) = number.and_then(|number| number.parse().ok()) {
-            logs.push((number, path));
-        }
-    }
-    logs.sort_unstable();
-    let mut damaged = false;
-    let last = logs.last().map(|(number, _)| *number);
-    for (number, path) in &logs {
-        damaged |= leave_out_of(path, Some(*number) != last, home, metrics)?;
-    }
-    Ok(damaged)
-}
-
-fn leave_out_of(path: &Path, sealed: bool, home: &Path, metrics: &Metrics) -> io::Result<bool> {
-    let log = std::fs::read(path)?;
-    let found = scan(&log, sealed);
-    if found.torn > 0 {
-        tracing::warn!(
-            file = %path.display(),
-            bytes = found.torn,
-            "the log ends with an unfinished write, which was never acknowledged and is left out"
-        );
-    }
-    if found.damaged.is_empty() {
-        return Ok(false);
-    }
-    for range in &found.damaged {
+/// Says what of a log cannot be read, counts it and keeps a copy.
+pub fn report(path: &Path, damaged: &[Range<usize>], home: &Path, metrics: &Metrics) {
+    for range in damaged {
         tracing::error!(
             file = %path.display(),
             offset = range.start,
@@ -64,15 +24,6 @@ fn leave_out_of(path: &Path, sealed: bool, home: &Path, metrics: &Metrics) -> io
     if let Err(cause) = set_aside(path, home) {
         tracing::error!(error = %cause, "the damaged log could not be copied");
     }
-    let new = path.with_extension("new");
-    let mut out = File::create(&new)?;
-    for range in found.good {
-        out.write_all(log.get(range).unwrap_or_default())?;
-    }
-    out.sync_all()?;
-    std::fs::rename(&new, path)?;
-    disk::sync_folder(home)?;
-    Ok(true)
 }
 
 /// Keeps a copy in `damaged/`, and there the newest ones only.

@@ -21,34 +21,52 @@ const END: u8 = 3;
 pub const TRAILER: &[u8] = b"FJL\x03";
 
 /// A batch that is whole, and whose checksum is right.
-pub struct Batch {
+pub struct Batch<'a> {
     /// Its number, which is in no checksum.
     pub number: u64,
     /// Bytes of it in the log.
     pub length: usize,
+    /// What it writes.
+    pub items: Vec<Item<'a>>,
+}
+
+/// What a batch writes under one key.
+pub struct Item<'a> {
+    /// The keyspace's number.
+    pub keyspace: u64,
+    bytes: &'a [u8],
 }
 
 /// The batch that bytes begin with.
-pub fn read(bytes: &[u8]) -> Option<Batch> {
+pub fn read(bytes: &[u8]) -> Option<Batch<'_>> {
     let mut rest = Rest(bytes);
     if rest.u8()? != START {
         return None;
     }
     let (count, number) = (rest.u32()?, rest.u64()?);
-    let items = rest.0;
+    let all = rest.0;
+    let mut items = Vec::new();
     for _ in 0..count {
-        if rest.u8()? != ITEM {
-            return None;
-        }
-        rest.take(2)?;
-        rest.u64()?;
-        let (key, _, value) = (rest.u16()?, rest.u32()?, rest.u32()?);
-        rest.take(usize::from(key))?;
-        rest.take(usize::try_from(value).ok()?)?;
+        items.push(rest.item()?);
     }
-    let items = items.get(..items.len() - rest.0.len())?;
-    let ends = rest.u8()? == END && rest.u64()? == xxh3_64(items) && rest.take(4)? == TRAILER;
-    ends.then_some(Batch { number, length: bytes.len() - rest.0.len() })
+    let all = all.get(..all.len() - rest.0.len())?;
+    let ends = rest.u8()? == END && rest.u64()? == xxh3_64(all) && rest.take(4)? == TRAILER;
+    ends.then_some(Batch { number, length: bytes.len() - rest.0.len(), items })
+}
+
+/// A batch of some of the items that another had.
+pub fn write(number: u64, items: &[Item<'_>]) -> Vec<u8> {
+    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+    let all: Vec<u8> = items.iter().flat_map(|item| item.bytes).copied().collect();
+    let mut batch = Vec::with_capacity(all.len() + 26);
+    batch.push(START);
+    batch.extend(count.to_le_bytes());
+    batch.extend(number.to_le_bytes());
+    batch.extend(&all);
+    batch.push(END);
+    batch.extend(xxh3_64(&all).to_le_bytes());
+    batch.extend(TRAILER);
+    batch
 }
 
 struct Rest<'a>(&'a [u8]);
@@ -58,6 +76,20 @@ impl<'a> Rest<'a> {
         let (head, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(head)
+    }
+
+    fn item(&mut self) -> Option<Item<'a>> {
+        let all = self.0;
+        if self.u8()? != ITEM {
+            return None;
+        }
+        self.take(2)?;
+        let keyspace = self.u64()?;
+        let (key, _, value) = (self.u16()?, self.u32()?, self.u32()?);
+        self.take(usize::from(key))?;
+        self.take(usize::try_from(value).ok()?)?;
+        let bytes = all.get(..all.len() - self.0.len())?;
+        Some(Item { keyspace, bytes })
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {

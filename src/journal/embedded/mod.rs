@@ -36,6 +36,7 @@ mod inbox;
 mod keys;
 mod lane;
 mod log;
+mod logs;
 mod op;
 mod open;
 mod order;

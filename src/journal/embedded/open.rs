@@ -17,17 +17,17 @@ use std::sync::Arc;
 
 use super::Config;
 use super::core::Lanes;
-use super::damage;
 use super::dead;
 use super::disk;
 use super::keys;
+use super::logs;
 use super::point;
 use super::record::Reader;
 use super::repair;
 use super::rewrite;
 use super::salvage;
 use super::seen::{SeenFilters, Spaces};
-use super::store::{Counters, Store, StoreError};
+use super::store::{self, Counters, Store, StoreError};
 use crate::journal::metrics::Metrics;
 use crate::model::Timestamp;
 
@@ -125,24 +125,32 @@ pub fn open(config: &Config, metrics: &Metrics) -> Result<Opened, OpenError> {
         TryLockError::Error(cause) => io(cause),
     })?;
     check_format(path)?;
-    if !rewrite::take_clean(path).map_err(io)? && home(path).exists() {
-        rewrite::rewrite(&home(path)).map_err(io)?;
-    }
+    let last = if rewrite::take_clean(path).map_err(io)? { Last::Closed } else { Last::Broke };
     let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
     let lanes = Lanes::default();
-    let (store, counters) = open_store(config, &Arc::new(lock), &spaces, &lanes, metrics, false)?;
+    let (store, counters) = open_store(config, &Arc::new(lock), &spaces, &lanes, metrics, last)?;
     Ok(Opened { store, counters, lanes, spaces })
 }
 
-/// Opens or creates the store, and takes over its counts. Who calls it holds the lock, and says
-/// whether to look for damage in the tables, which reads all of them.
+/// How the journal was left by who had it last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// Closed in order.
+    Closed,
+    /// It ended somewhere, maybe because of an fsync that failed.
+    Broke,
+    /// It ended because of what may be damage in the tables: all of them are read.
+    Damaged,
+}
+
+/// Opens or creates the store, and takes over its counts. Who calls it holds the lock.
 pub fn open_store(
     config: &Config,
     lock: &Arc<File>,
     spaces: &Arc<Spaces>,
     lanes: &Lanes,
     metrics: &Metrics,
-    suspect: bool,
+    last: Last,
 ) -> Result<(Store, Option<Counters>), OpenError> {
     let io = |cause| OpenError::Io { path: config.path.clone(), cause };
     let failed = |cause| OpenError::Store { path: config.path.clone(), cause };
@@ -157,11 +165,17 @@ pub fn open_store(
     if !home.exists() {
         create(&home, config.cache_bytes, &filters, lock)?;
     }
-    let damaged = damage::leave_out(&home, metrics).map_err(io)?;
+    if last != Last::Closed {
+        rewrite::versions(&home).map_err(io)?;
+    }
+    disk::sync_folders(&home).map_err(io)?;
+    let flushed = store::flushed(&home).map_err(failed)?;
+    let damaged = logs::prepare(&home, &flushed, last != Last::Closed, metrics).map_err(io)?;
+    point::reach("rewritten");
     let open =
         || Store::open(&home, config.cache_bytes, Arc::clone(&filters), Arc::clone(lock)).map_err(failed);
     let mut store = open()?;
-    if suspect && !salvage::is_whole(&store) {
+    if last == Last::Damaged && !salvage::is_whole(&store) {
         salvage::salvage(store, &home, config.cache_bytes, Arc::clone(&filters), metrics)?;
         store = open()?;
     }

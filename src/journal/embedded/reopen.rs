@@ -14,9 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::open::{self, OpenError};
-use super::point;
-use super::rewrite;
+use super::open::{self, Last, OpenError};
 use super::store::{Counters, Store};
 use super::writer::{Failed, Writer};
 
@@ -87,12 +85,9 @@ fn reopen(core: &Arc<Core>, lock: &Arc<File>, suspect: bool) -> Option<Writer> {
 }
 
 fn attempt(core: &Core, lock: &Arc<File>, suspect: bool) -> Result<(Store, Counters), OpenError> {
-    let config = &core.config;
-    rewrite::rewrite(&open::home(&config.path))
-        .map_err(|cause| OpenError::Io { path: config.path.clone(), cause })?;
-    point::reach("rewritten");
+    let last = if suspect { Last::Damaged } else { Last::Broke };
     let (store, counters) =
-        open::open_store(config, lock, &core.spaces, &core.lanes, &core.metrics, suspect)?;
+        open::open_store(&core.config, lock, &core.spaces, &core.lanes, &core.metrics, last)?;
     let none = Counters { next_seq: 1, live_bytes: 0, now: core.clock.now() };
     Ok((store, counters.unwrap_or(none)))
 }

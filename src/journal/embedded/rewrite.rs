@@ -4,10 +4,10 @@
 //! read back may be in memory only, and no later fsync writes it. A store that
 //! is opened like that would answer a repeat of an event as a duplicate, which
 //! says that it is durable. So what the library reads when it opens is copied to
-//! new files first, which are fsynced and renamed: its logs, its version files
-//! and the names of the current ones. Tables need not be: one is named in a
-//! version file only after its own fsync went well, and one that is not named
-//! is removed by opening.
+//! new files first, which are fsynced and renamed: its version files and the
+//! names of the current ones here, its logs by [`super::logs`]. Tables need not
+//! be: one is named in a version file only after its own fsync went well, and one
+//! that is not named is removed by opening.
 //!
 //! It is done whenever the last process did not close the journal in order:
 //! that one may have ended because of such an fsync.
@@ -21,14 +21,8 @@ use super::disk;
 /// The file that says that the journal was closed in order.
 const CLEAN: &str = "CLEAN";
 
-/// Copies what the library reads when it opens.
-pub fn rewrite(home: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(home)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl") {
-            disk::rewrite(&path)?;
-        }
-    }
+/// Copies the library's version files.
+pub fn versions(home: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(home.join("keyspaces"))? {
         for entry in std::fs::read_dir(entry?.path())? {
             let entry = entry?;

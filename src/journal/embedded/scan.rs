@@ -1,7 +1,7 @@
 //! The library's logs, read before the library does.
 //!
 //! ```text
-//! batch · batch · half a batch · zeros     an unfinished write: left to the library, which cuts it
+//! batch · batch · half a batch · zeros     an unfinished write: the library would cut it
 //! batch · DAMAGE · batch · zeros           the library would cut here, or not open: left out here
 //! ```
 //!

@@ -8,6 +8,7 @@
 //! keyspace has flushed something as new as the log's last entry: so of the
 //! removals of one commit the last always leaves a trace.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use fjall::config::{BlockSizePolicy, FilterPolicy, PinningPolicy};
 use fjall::{
     AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
 };
+
+use lsm_tree::SequenceNumberCounter as Counter;
 
 use super::keys;
 use super::point;
@@ -98,6 +101,31 @@ pub struct Store {
     #[cfg(test)]
     pub(super) syncs_begun: AtomicU64,
 }
+
+/// The number of the last batch whose items the tables have, by the keyspace's number: what the
+/// library will skip in its logs. Tables that no version file names are removed, as by opening.
+pub fn flushed(home: &Path) -> Result<HashMap<u64, u64>, StoreError> {
+    let mut flushed = HashMap::new();
+    for entry in std::fs::read_dir(home.join(KEYSPACES)).map_err(fjall::Error::Io)? {
+        let folder = entry.map_err(fjall::Error::Io)?.path();
+        let number = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        // One that was made by half the library removes.
+        let Some(number) = number.filter(|_| folder.join(CURRENT_VERSION).exists()) else { continue };
+        let tree = lsm_tree::Config::new(&folder, Counter::default(), Counter::default())
+            .index_block_pinning_policy(PinningPolicy::disabled())
+            .filter_block_pinning_policy(PinningPolicy::disabled())
+            .open()
+            .map_err(fjall::Error::Storage)?;
+        if let Some(last) = tree.get_highest_persisted_seqno() {
+            flushed.insert(number, last);
+        }
+    }
+    Ok(flushed)
+}
+
+/// The library's folder of keyspaces, and in each of them the name of its version file.
+const KEYSPACES: &str = "keyspaces";
+const CURRENT_VERSION: &str = "current";
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

@@ -8,8 +8,10 @@ pub mod disk;
 mod durable;
 mod kill;
 mod limits;
+mod logs;
 pub mod recount;
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,21 @@ fn event(id: &str, subject: &str) -> Arc<Event> {
 
 fn append(id: &str, webhooks: &[u8]) -> Append {
     Append { event: event(id, "user"), webhooks: webhooks.iter().copied().map(webhook).collect() }
+}
+
+/// The library's logs.
+fn logs(journal: &Path) -> Vec<PathBuf> {
+    let store = std::fs::read_dir(journal.join("store")).expect("a store");
+    let paths = store.map(|entry| entry.expect("readable").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect()
+}
+
+/// Writes what is in memory to tables, of the keyspaces that are chosen by name.
+fn flush(journal: &Embedded, choose: fn(&str) -> bool) {
+    let store = journal.0.core.store().expect("open");
+    for keyspace in store.keyspaces().into_iter().filter(|keyspace| choose(keyspace.name())) {
+        keyspace.rotate_memtable_and_wait().expect("flushed");
+    }
 }
 
 /// A number that may be set for a longer run, or to play one again.

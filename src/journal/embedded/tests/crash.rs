@@ -12,6 +12,7 @@
 mod full_disk;
 mod ledger;
 mod load;
+mod opening;
 mod power_cut;
 mod survivors;
 
@@ -28,6 +29,9 @@ const FOLDER: &str = "HERALD_TEST_CRASH_FOLDER";
 
 /// The seed; to look again.
 const SEED: &str = "HERALD_TEST_CRASH_SEED";
+
+/// States to look at; to look longer.
+const STATES: &str = "HERALD_TEST_CRASH_STATES";
 
 /// What a child works with.
 struct Child {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{self, Dice};
-use super::{Bench, append, number, soon, webhook};
+use super::{Bench, append, flush, logs, number, soon, webhook};
 use crate::journal::embedded::{Config, Embedded, scan};
 use crate::journal::{Appended, DeathNote, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, Ordering};
@@ -45,12 +45,6 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).expect("copied");
         }
     }
-}
-
-fn logs(journal: &Path) -> Vec<PathBuf> {
-    let store =
-        std::fs::read_dir(journal.join("store")).expect("a store").map(|entry| entry.expect("ok").path());
-    store.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).collect()
 }
 
 /// The ids of webhook 1's deliveries, which are all in the queue. Opening compares the counts.
@@ -174,11 +168,7 @@ async fn damage_in_a_table_costs_what_is_in_its_block_and_the_lane_goes_on() {
     write(&bench).await;
     {
         let journal = bench.open();
-        let store = journal.0.core.store().expect("open");
-        for keyspace in store.keyspaces() {
-            keyspace.rotate_memtable_and_wait().expect("flushed");
-        }
-        drop(store);
+        flush(&journal, |_| true);
         soon(journal.close()).await.expect("closed");
     }
     let (mut refused, mut salvaged, mut lost) = (0, 0, 0);

@@ -1,7 +1,7 @@
 //! What a new process finds.
 
 use super::super::OpenError;
-use super::{Bench, append, claim, event, ids, soon, webhook};
+use super::{Bench, append, claim, event, ids, logs, soon, webhook};
 use crate::journal::embedded::Embedded;
 use crate::journal::{
     Append, Appended, DeathNote, Inspect, Journal, Lane, LaneState, Lease, Outcome, RefusedReason, Settled,
@@ -283,12 +283,7 @@ async fn a_write_cut_short_by_a_crash_loses_nothing_that_was_acknowledged() {
         drop(journal);
     }
     // The library's log ends with the record of the close; cut into it.
-    let store = bench.config().path.join("store");
-    let log = std::fs::read_dir(&store)
-        .expect("readable")
-        .map(|entry| entry.expect("readable").path())
-        .find(|path| path.extension().is_some_and(|e| e == "jnl"))
-        .expect("a log");
+    let log = logs(&bench.config().path).pop().expect("a log");
     let bytes = std::fs::read(&log).expect("readable");
     let end = bytes.iter().rposition(|byte| *byte != 0).expect("not empty");
     let file = std::fs::File::options().write(true).open(&log).expect("writable");
@@ -377,12 +372,7 @@ async fn a_journal_that_was_not_closed_in_order_is_made_durable_before_it_is_rea
     soon(journal.append(vec![append("a", &[1])])).await;
     soon(journal.close()).await.expect("closed");
     drop(journal);
-    let log = || {
-        let files = std::fs::read_dir(bench.config().path.join("store")).expect("a store");
-        let paths = files.map(|entry| entry.expect("readable").path());
-        let log = paths.filter(|path| path.extension().is_some_and(|e| e == "jnl")).max().expect("a log");
-        log.metadata().expect("readable").ino()
-    };
+    let log = || logs(&bench.config().path).pop().expect("a log").metadata().expect("readable").ino();
     let before = log();
     drop(bench.open());
     assert_eq!(log(), before, "in order");

@@ -6,10 +6,7 @@ use super::super::number;
 use super::ledger::Promised;
 use super::load::{CHILD, EVENTS, FAULTY, LARGE};
 use super::survivors::look;
-use super::{SEED, run};
-
-/// States to look at; to look longer.
-const STATES: &str = "HERALD_TEST_CRASH_STATES";
+use super::{SEED, STATES, run};
 
 #[tokio::test]
 async fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
