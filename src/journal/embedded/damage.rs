@@ -1,6 +1,11 @@
 //! What is said and kept of damage in a log.
+//!
+//! What was lost is counted when the store is open ([`super::repair`]), and until
+//! then a mark on the disk says that it has to be: the damage itself is in the
+//! log no more.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +14,28 @@ use crate::journal::metrics::Metrics;
 
 /// Damaged logs that are kept for people to look at.
 const KEPT: usize = 4;
+
+/// Beside the store, while its records have to be counted.
+const MARK: &str = "REPAIR";
+
+/// Says, durably, that the records of a store have to be counted.
+pub fn mark(home: &Path) -> io::Result<()> {
+    File::create(home.with_file_name(MARK))?;
+    disk::sync_folder(home.parent().unwrap_or(home))
+}
+
+/// Whether the records of a store have to be counted.
+pub fn is_marked(home: &Path) -> bool {
+    home.with_file_name(MARK).exists()
+}
+
+/// They are. If that is forgotten, they are counted once more.
+pub fn unmark(home: &Path) -> io::Result<()> {
+    match std::fs::remove_file(home.with_file_name(MARK)) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(cause),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
 
 /// Says what of a log cannot be read, counts it and keeps a copy.
 pub fn report(path: &Path, damaged: &[Range<usize>], home: &Path, metrics: &Metrics) {

@@ -30,8 +30,8 @@ use crate::journal::metrics::Metrics;
 /// The number of the last batch whose items tables have, by keyspace.
 pub type Flushed = HashMap<u64, u64>;
 
-/// Makes the logs ready, `anew` also those that have only what is to be kept. Whether there was damage.
-pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) -> io::Result<bool> {
+/// Makes the logs ready, `anew` also those that have only what is to be kept.
+pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) -> io::Result<()> {
     let mut logs: Vec<(u64, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(home)? {
         let path = entry?.path();
@@ -42,7 +42,6 @@ pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) ->
         }
     }
     logs.sort_unstable();
-    let mut damaged = false;
     let last = logs.last().map(|(number, _)| *number);
     for (number, path) in &logs {
         let log = std::fs::read(path)?;
@@ -56,15 +55,14 @@ pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) ->
         }
         if !found.damaged.is_empty() {
             damage::report(path, &found.damaged, home, metrics);
-            damaged = true;
+            damage::mark(home)?;
         }
         let (kept, less) = keep(&log, found.good, flushed);
         if anew || less || !found.damaged.is_empty() {
             replace(path, &log, &kept)?;
         }
     }
-    disk::sync_folder(home)?;
-    Ok(damaged)
+    disk::sync_folder(home)
 }
 
 /// What a log goes on to have.

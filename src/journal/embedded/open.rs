@@ -3,7 +3,11 @@
 //! ```text
 //! LOCK     held while the journal is open
 //! FORMAT   "herald-journal 2"
+//! CLEAN    it was closed in order, and is not open
+//! REPAIR   damage was left out, and the records have to be counted
 //! store/   the storage library's own
+//! damaged/ copies of logs that were damaged
+//! history/ what happened, see [`super::history`]
 //! ```
 //!
 //! A new store is made under another name, and gets its own when every file
@@ -17,6 +21,7 @@ use std::sync::Arc;
 
 use super::Config;
 use super::core::Lanes;
+use super::damage;
 use super::dead;
 use super::disk;
 use super::keys;
@@ -170,7 +175,7 @@ pub fn open_store(
     }
     disk::sync_folders(&home).map_err(io)?;
     let flushed = store::flushed(&home).map_err(failed)?;
-    let damaged = logs::prepare(&home, &flushed, last != Last::Closed, metrics).map_err(io)?;
+    logs::prepare(&home, &flushed, last != Last::Closed, metrics).map_err(io)?;
     point::reach("rewritten");
     let open =
         || Store::open(&home, config.cache_bytes, Arc::clone(&filters), Arc::clone(lock)).map_err(failed);
@@ -180,8 +185,9 @@ pub fn open_store(
         store = open()?;
     }
     let mut counters = store.counters().map_err(failed)?;
-    if damaged {
+    if damage::is_marked(&home) {
         counters = Some(repair::repair(&store, counters, metrics).map_err(failed)?);
+        damage::unmark(&home).map_err(io)?;
     }
     point::reach("opened");
     restore(&store, counters, spaces, lanes).map_err(failed)?;

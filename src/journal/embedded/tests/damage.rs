@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::disk::{self, Dice};
 use super::{Bench, append, flush, logs, number, soon, webhook};
+use crate::journal::embedded::logs::{Flushed, prepare};
 use crate::journal::embedded::{Config, Embedded, scan};
+use crate::journal::metrics::Metrics;
 use crate::journal::{Appended, DeathNote, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, Ordering};
 
@@ -124,6 +126,28 @@ async fn a_log_cut_short_anywhere_opens_with_what_is_before_the_cut() {
         assert_eq!(opened.metrics().damaged.get(), 0, "an unfinished write is no damage");
         assert_eq!(soon(opened.append(vec![append("more", &[1])])).await, [Appended::Stored]);
     }
+}
+
+#[tokio::test]
+async fn an_end_between_leaving_out_damage_and_counting_is_made_up_for() {
+    let bench = Bench::new();
+    write(&bench).await;
+    let home = bench.config().path;
+    let log = logs(&home).pop().expect("a log");
+    let mut bytes = std::fs::read(&log).expect("readable");
+    let whole = scan::scan(&bytes, false);
+    let middle = whole.good.get(whole.good.len() / 2).expect("many batches");
+    bytes[middle.start + 40] ^= 1;
+    std::fs::write(&log, bytes).expect("written");
+    // The process ends where this has been done.
+    let metrics = Metrics::default();
+    prepare(&home.join("store"), &Flushed::new(), true, &metrics).expect("readable");
+    assert_eq!(metrics.damaged.get(), 1);
+    // Opening compares the counts.
+    let journal = bench.open();
+    assert_eq!(journal.metrics().damaged.get(), 0, "it was left out before");
+    assert_eq!(pending(&journal).len(), EVENTS - 10);
+    assert!(!home.join("REPAIR").exists());
 }
 
 /// A random one, or the one that is to be tried again.
