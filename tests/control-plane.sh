@@ -138,7 +138,8 @@ tools/control-plane build >/dev/null
 run gives-the-status-and-ends-orphans status_and_orphans
 run ends-on-SIGTERM signal TERM 143
 # What a process was told to ignore when it began, as by nohup, no script can undo.
-if [[ $(trap -p HUP) == *"''"* ]]; then
+ignored() { [[ $(trap -p "$1") == *"''"* ]]; }
+if ignored HUP; then
   printf 'skipped ends-on-SIGHUP: SIGHUP is ignored here\n'
 else
   run ends-on-SIGHUP signal HUP 129
@@ -152,7 +153,9 @@ result=0
 for job in "${jobs[@]}"; do wait "$job" || result=1; done
 
 # Ctrl-C needs a terminal of its own: script gives it one where it is installed.
-if command -v script >/dev/null; then
+if ignored INT; then
+  printf 'skipped ends-on-Ctrl-C: SIGINT is ignored here\n'
+elif command -v script >/dev/null; then
   name=ends-on-Ctrl-C
   told=$scratch/$name.told
   # shellcheck disable=SC2016 # for the inner shell
