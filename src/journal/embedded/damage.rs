@@ -5,7 +5,7 @@
 //! log no more.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -31,10 +31,7 @@ pub fn is_marked(home: &Path) -> bool {
 
 /// They are. If that is forgotten, they are counted once more.
 pub fn unmark(home: &Path) -> io::Result<()> {
-    match std::fs::remove_file(home.with_file_name(MARK)) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(cause),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    std::fs::remove_file(home.with_file_name(MARK))
 }
 
 /// Says what of a log cannot be read, counts it and keeps a copy.

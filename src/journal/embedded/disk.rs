@@ -22,8 +22,13 @@ pub fn sync_folders(path: &Path) -> io::Result<()> {
 
 /// Replaces a file by a copy of it that is durable; its name is when its folder was synced.
 pub fn rewrite(path: &Path) -> io::Result<()> {
+    replace(path, |new| copy(path, new))
+}
+
+/// Replaces a file by what is written to another name and made durable there.
+pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let new = with_suffix(path, "new");
-    copy(path, &new).and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
+    write(&new).and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
         // The room may be needed.
         let _ = std::fs::remove_file(&new);
     })

@@ -15,6 +15,7 @@
 //! After damage the counts are wrong, and what belongs together may not be whole
 //! any more: [`super::repair`] sees to that.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -57,56 +58,34 @@ pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) ->
             damage::report(path, &found.damaged, home, metrics);
             damage::mark(home)?;
         }
-        let (kept, less) = keep(&log, found.good, flushed);
+        let (kept, less) = keep(&log, &found.good, flushed);
         if anew || less || !found.damaged.is_empty() {
-            replace(path, &log, &kept)?;
+            disk::replace(path, |new| {
+                let mut out = BufWriter::new(File::create(new)?);
+                kept.iter().try_for_each(|bytes| out.write_all(bytes))?;
+                out.into_inner()?.sync_all()
+            })?;
         }
     }
     disk::sync_folder(home)
 }
 
-/// What a log goes on to have.
-enum Kept {
-    Whole(Range<usize>),
-    Less(Vec<u8>),
-}
-
 /// What tables do not have. Whether that is less than there is.
-fn keep(log: &[u8], batches: Vec<Range<usize>>, flushed: &Flushed) -> (Vec<Kept>, bool) {
+fn keep<'a>(log: &'a [u8], batches: &[Range<usize>], flushed: &Flushed) -> (Vec<Cow<'a, [u8]>>, bool) {
     let mut kept = Vec::new();
     let mut less = false;
-    for range in batches {
-        let Some(mut batch) = log.get(range.clone()).and_then(log::read) else { continue };
+    for bytes in batches.iter().filter_map(|range| log.get(range.clone())) {
+        let Some(mut batch) = log::read(bytes) else { continue };
         let all = batch.items.len();
         batch.items.retain(|item| flushed.get(&item.keyspace).is_none_or(|last| batch.number > *last));
         if batch.items.len() == all {
-            kept.push(Kept::Whole(range));
+            kept.push(Cow::Borrowed(bytes));
             continue;
         }
         less = true;
         if !batch.items.is_empty() {
-            kept.push(Kept::Less(log::write(batch.number, &batch.items)));
+            kept.push(Cow::Owned(log::write(batch.number, &batch.items)));
         }
     }
     (kept, less)
-}
-
-/// Puts in a log's place what is kept of it; its name is durable when its folder was synced.
-fn replace(path: &Path, log: &[u8], kept: &[Kept]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let write = || {
-        let mut out = BufWriter::new(File::create(&new)?);
-        for part in kept {
-            out.write_all(match part {
-                Kept::Whole(range) => log.get(range.clone()).unwrap_or_default(),
-                Kept::Less(bytes) => bytes,
-            })?;
-        }
-        out.into_inner()?.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().inspect_err(|_| {
-        // The room may be needed.
-        let _ = std::fs::remove_file(&new);
-    })
 }

@@ -173,6 +173,7 @@ pub fn open_store(
     if last != Last::Closed {
         rewrite::versions(&home).map_err(io)?;
     }
+    // What logs are left without has to be in tables that are there after a power cut.
     disk::sync_folders(&home).map_err(io)?;
     let flushed = store::flushed(&home).map_err(failed)?;
     logs::prepare(&home, &flushed, last != Last::Closed, metrics).map_err(io)?;

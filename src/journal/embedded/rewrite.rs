@@ -17,13 +17,14 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::disk;
+use super::store::{CURRENT_VERSION, KEYSPACES};
 
 /// The file that says that the journal was closed in order.
 const CLEAN: &str = "CLEAN";
 
-/// Copies the library's version files.
+/// Copies the library's version files; their names are durable when the folders were synced.
 pub fn versions(home: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(home.join("keyspaces"))? {
+    for entry in std::fs::read_dir(home.join(KEYSPACES))? {
         for entry in std::fs::read_dir(entry?.path())? {
             let entry = entry?;
             if entry.file_type()?.is_file() && is_version(&entry.file_name().to_string_lossy()) {
@@ -31,12 +32,12 @@ pub fn versions(home: &Path) -> io::Result<()> {
             }
         }
     }
-    disk::sync_folders(home)
+    Ok(())
 }
 
 /// The library's `v1`, `v2` … and `current`.
 fn is_version(name: &str) -> bool {
-    name == "current" || name.strip_prefix('v').is_some_and(|number| number.parse::<u64>().is_ok())
+    name == CURRENT_VERSION || name.strip_prefix('v').is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 /// Whether the journal was closed in order; from now on, it is not.

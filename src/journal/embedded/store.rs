@@ -20,7 +20,6 @@ use fjall::config::{BlockSizePolicy, FilterPolicy, PinningPolicy};
 use fjall::{
     AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice,
 };
-
 use lsm_tree::SequenceNumberCounter as Counter;
 
 use super::keys;
@@ -102,6 +101,12 @@ pub struct Store {
     pub(super) syncs_begun: AtomicU64,
 }
 
+/// The library's folder of keyspaces.
+pub const KEYSPACES: &str = "keyspaces";
+
+/// In each keyspace's folder, the file that names its version file.
+pub const CURRENT_VERSION: &str = "current";
+
 /// The number of the last batch whose items the tables have, by the keyspace's number: what the
 /// library will skip in its logs. Tables that no version file names are removed, as by opening.
 pub fn flushed(home: &Path) -> Result<HashMap<u64, u64>, StoreError> {
@@ -122,10 +127,6 @@ pub fn flushed(home: &Path) -> Result<HashMap<u64, u64>, StoreError> {
     }
     Ok(flushed)
 }
-
-/// The library's folder of keyspaces, and in each of them the name of its version file.
-const KEYSPACES: &str = "keyspaces";
-const CURRENT_VERSION: &str = "current";
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
