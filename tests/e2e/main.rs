@@ -13,6 +13,8 @@ mod rbac;
 mod replays;
 mod resource;
 mod support;
+#[expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
+mod tenants;
 mod test_endpoint;
 #[expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
 mod transitions;

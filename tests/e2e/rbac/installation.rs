@@ -3,10 +3,8 @@
 
 use herald::api::Webhook;
 use http::Request;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::config::AuthInfo;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -169,12 +167,6 @@ async fn account<'m>(manifests: &'m [Value], kind: &str, own: &Namespace) -> Acc
     let workload = manifests.iter().find(|object| text(object, "/kind") == kind).unwrap();
     let name = text(workload, "/spec/template/spec/serviceAccountName");
     let user = format!("system:serviceaccount:{}:{name}", own.name());
-    // Without an audience it is for the API server.
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() }),
-        ..TokenRequest::default()
-    };
-    let accounts = own.api::<ServiceAccount>();
-    let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
-    Account { workload, user, token: answer.status.unwrap().token.unwrap() }
+    let token = own.token_for_the_cluster(name).await;
+    Account { workload, user, token }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::PostParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Namespace;
 
@@ -22,12 +22,13 @@ impl Namespace {
 
     /// Lets a ServiceAccount, of whichever namespace, do these things with Herald's own resources here, and no other.
     pub async fn allow(&self, account_namespace: &str, account: &str, rights: &[(&str, &str)]) {
-        let name = format!("herald-{account}");
         let to_rule = |(verb, resource): &(&str, &str)| json!({"apiGroups": ["herald.dev"], "resources": [resource], "verbs": [verb]});
-        let role = json!({
-            "metadata": {"name": name},
-            "rules": rights.iter().map(to_rule).collect::<Vec<_>>(),
-        });
+        let rules = rights.iter().map(to_rule).collect();
+        self.bind(&format!("herald-{account}"), account_namespace, account, rules).await;
+    }
+
+    async fn bind(&self, name: &str, account_namespace: &str, account: &str, rules: Value) {
+        let role = json!({"metadata": {"name": name}, "rules": rules});
         let binding = json!({
             "metadata": {"name": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
@@ -37,14 +38,26 @@ impl Namespace {
         self.apply::<RoleBinding>(&serde_json::from_value(binding).unwrap()).await;
     }
 
+    /// Makes a ServiceAccount of the namespace its administrator, with every right that a Role can give.
+    pub async fn allow_everything(&self, account: &str) {
+        let rule = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
+        self.bind("everything", self.name(), account, json!([rule])).await;
+    }
+
     /// A token of a ServiceAccount for one audience; the API server allows no
     /// lifetime under ten minutes.
     pub async fn token(&self, account: &str, audience: &str) -> String {
-        let spec = TokenRequestSpec {
-            audiences: Some(vec![audience.to_owned()]),
-            expiration_seconds: Some(600),
-            ..TokenRequestSpec::default()
-        };
+        self.token_for(account, Some(vec![audience.to_owned()])).await
+    }
+
+    /// A token of a ServiceAccount for the API server itself.
+    pub async fn token_for_the_cluster(&self, account: &str) -> String {
+        self.token_for(account, None).await
+    }
+
+    async fn token_for(&self, account: &str, audiences: Option<Vec<String>>) -> String {
+        let spec =
+            TokenRequestSpec { audiences, expiration_seconds: Some(600), ..TokenRequestSpec::default() };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let api = self.api::<ServiceAccount>();
         let answer = api.create_token_request(account, &PostParams::default(), &request).await.unwrap();
