@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use herald::dispatch::request::Sender;
 use herald::model::{Event, EventType, Payload, Timestamp, WebhookUid};
-use herald::outbound::{Channel, Guard, Outbound, OutboundConfig, Request, SigningKeys, TlsSettings};
+use herald::outbound::{
+    Channel, Guard, Outbound, OutboundConfig, PerDestination, Request, SigningKeys, TlsSettings,
+};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use rustls::ClientConfig;
@@ -241,6 +243,8 @@ fn channel(files: &Files, address: SocketAddr) -> Channel {
     let config = OutboundConfig {
         guard,
         extra_roots: Some(std::fs::read(&files.ca).unwrap()),
+        // All go to one host, as fast as they can.
+        per_destination: PerDestination::NONE,
         ..OutboundConfig::default()
     };
     let uri = format!("https://localhost:{}/users", address.port()).parse().unwrap();

@@ -52,6 +52,9 @@ impl Herald {
             .arg("--journal-dir")
             .arg(journal_directory(bench, journal))
             .args(["--max-backlog", "10000000", "--log", "warn"])
+            // All webhooks of a benchmark are at one host.
+            .args(["--max-in-flight-per-destination", "0", "--max-per-second-per-destination", "0"])
+            .args(["--max-connects-per-second-per-destination", "0"])
             .args([
                 "--listen",
                 &format!("127.0.0.1:{port}"),

@@ -13,7 +13,7 @@ use crate::dispatch::DispatchConfig;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
-use crate::outbound::{Allowance, Guard, OutboundConfig};
+use crate::outbound::{Allowance, Guard, OutboundConfig, PerDestination};
 use crate::subscriptions::Namespaces;
 use crate::telemetry::LogFormat;
 
@@ -61,6 +61,29 @@ pub(super) struct OutboundFlags {
     /// CA certificates (PEM) that are trusted beside the system's
     #[arg(long = "outbound-extra-roots", value_name = "FILE")]
     extra_roots: Option<PathBuf>,
+    #[command(flatten)]
+    per_destination: PerDestinationFlags,
+}
+
+/// What one destination gets of all Webhooks together.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Outbound requests")]
+struct PerDestinationFlags {
+    /// The most requests at one time to one host, and to one address, of all Webhooks together; 0 for no limit
+    #[arg(long = "max-in-flight-per-destination", value_name = "COUNT", default_value_t = PerDestination::default().in_flight)]
+    in_flight: usize,
+    /// The most requests to one host, and to one address, in any second; 0 for no limit
+    #[arg(long = "max-per-second-per-destination", value_name = "COUNT", default_value_t = PerDestination::default().requests)]
+    requests: usize,
+    /// The most connections to one host, and to one address, in any second; 0 for no limit
+    #[arg(long = "max-connects-per-second-per-destination", value_name = "COUNT", default_value_t = PerDestination::default().connects)]
+    connects: usize,
+}
+
+impl PerDestinationFlags {
+    const fn config(&self) -> PerDestination {
+        PerDestination { in_flight: self.in_flight, requests: self.requests, connects: self.connects }
+    }
 }
 
 impl OutboundFlags {
@@ -85,7 +108,8 @@ impl OutboundFlags {
                 std::fs::read(path).with_context(|| format!("--outbound-extra-roots {}", path.display()))
             })
             .transpose()?;
-        Ok(OutboundConfig { guard, extra_roots, ..OutboundConfig::default() })
+        let per_destination = self.per_destination.config();
+        Ok(OutboundConfig { guard, extra_roots, per_destination, ..OutboundConfig::default() })
     }
 }
 

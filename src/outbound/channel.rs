@@ -8,13 +8,13 @@ use http::header::HOST;
 use http::{HeaderValue, Uri};
 use http_body_util::Full;
 
-use super::connect::Target;
+use super::connect::{Rights, Target, Unconnected};
 use super::connection::{Exchanged, Outgoing};
 use super::error::not_taken;
 use super::exchange::{Exchange, Progress, Request};
 use super::pool::Pool;
 use super::ramp::Ramp;
-use super::{ExchangeError, Overdue, Step};
+use super::{ExchangeError, NoRoom, Overdue, Pass, Permit, Step};
 
 /// The connections to the endpoint of one webhook under one version of its TLS
 /// settings. Clones share them; the last one that is dropped closes them.
@@ -34,6 +34,42 @@ impl Channel {
         Self(Arc::new(Inner { target, uri, host, pool, ramp }))
     }
 
+    /// The right to one exchange, if the endpoint's host has room. `waited` is what
+    /// [`NoRoom::wait`] gave.
+    ///
+    /// # Errors
+    /// It has none: wait.
+    pub fn admit(&self, waited: Option<Permit>) -> Result<Pass, NoRoom> {
+        self.0.target.gate.admit(waited)
+    }
+
+    /// The same, waiting for room at the host.
+    pub async fn admission(&self, mut waited: Option<Permit>) -> Pass {
+        loop {
+            match self.admit(waited) {
+                Ok(pass) => return pass,
+                Err(full) => waited = Some(full.wait().await),
+            }
+        }
+    }
+
+    /// Whether a request would need no new connection, as far as is known here.
+    pub fn has_idle(&self) -> bool {
+        self.0.pool.has_some()
+    }
+
+    /// [`Channel::try_exchange`] as soon as host and address have room.
+    pub async fn exchange(&self, request: Request, limit: Duration) -> Exchange {
+        let mut waited = None;
+        loop {
+            let pass = self.admission(waited).await;
+            match self.try_exchange(request.clone(), limit, pass).await {
+                Ok(exchange) => return exchange,
+                Err(full) => waited = Some(full.wait().await),
+            }
+        }
+    }
+
     /// Sends `request` to the endpoint and reads its answer, all within `limit`:
     /// resolution, connection, TLS, headers and body. Only the wait that
     /// spreads new connections after a start is not counted, since it is
@@ -41,13 +77,26 @@ impl Channel {
     ///
     /// An exchange that does not end well closes its connection, and so does
     /// dropping the future.
-    pub async fn exchange(&self, request: Request, limit: Duration) -> Exchange {
+    ///
+    /// # Errors
+    /// No address of the host has room, or the host not for another connection:
+    /// nothing was sent, and nothing was tried.
+    pub async fn try_exchange(
+        &self,
+        request: Request,
+        limit: Duration,
+        mut pass: Pass,
+    ) -> Result<Exchange, NoRoom> {
         let mut request = self.outgoing(request);
         let mut progress = Progress::start(Step::Head);
         let began = progress.since();
         let reused = async {
-            while let Some(mut connection) = self.0.pool.take(began) {
+            while let Some((mut connection, mut place)) =
+                self.0.pool.take(began, |connection| connection.gate.enter(&mut pass.waited).ok())
+            {
                 if connection.is_alive() {
+                    pass.host.begin();
+                    place.begin();
                     match connection.exchange(request, &mut progress).await {
                         Exchanged::NotSent(unsent, _) => request = unsent,
                         ended @ (Exchanged::Answered(..) | Exchanged::Failed(_)) => return Ok(ended),
@@ -60,6 +109,7 @@ impl Channel {
         let exchanged = tokio::time::timeout(limit, reused).await;
         let exchanged = match exchanged {
             Ok(Err(request)) => {
+                let connect = self.0.target.gate.connect(&mut pass.waited)?;
                 let wait = self.0.ramp.wait(Instant::now());
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
@@ -67,8 +117,11 @@ impl Channel {
                 progress = Progress::start(Step::Resolve);
                 let left = limit.saturating_sub(began.elapsed().saturating_sub(wait));
                 // Boxed, since it is large and seldom needed.
-                let fresh = Box::pin(self.fresh(request, &mut progress));
-                tokio::time::timeout(left, fresh).await
+                let fresh = Box::pin(self.fresh(request, connect, &mut pass, &mut progress));
+                match tokio::time::timeout(left, fresh).await {
+                    Ok(ended) => Ok(ended?),
+                    Err(elapsed) => Err(elapsed),
+                }
             }
             Ok(Ok(ended)) => Ok(ended),
             Err(elapsed) => Err(elapsed),
@@ -86,13 +139,25 @@ impl Channel {
             Ok(Exchanged::Failed(error)) => Err(error),
             Err(_elapsed) => Err(ExchangeError::TimedOut(Overdue { limit, doing: progress.step() })),
         };
-        Exchange { phases: progress.phases(), end }
+        Ok(Exchange { phases: progress.phases(), end })
     }
 
-    async fn fresh(&self, request: Outgoing, progress: &mut Progress) -> Exchanged {
-        match self.0.target.connect(progress).await {
-            Ok(connection) => connection.exchange(request, progress).await,
-            Err(error) => Exchanged::Failed(error),
+    async fn fresh(
+        &self,
+        request: Outgoing,
+        connect: Option<Permit>,
+        pass: &mut Pass,
+        progress: &mut Progress,
+    ) -> Result<Exchanged, NoRoom> {
+        let rights = Rights { host: connect, waited: &mut pass.waited };
+        match self.0.target.connect(rights, progress).await {
+            Ok((connection, mut place)) => {
+                pass.host.begin();
+                place.begin();
+                Ok(connection.exchange(request, progress).await)
+            }
+            Err(Unconnected::NoRoom(full)) => Err(full),
+            Err(Unconnected::Failed(error)) => Ok(Exchanged::Failed(error)),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! resolve ─> guard each address ─> TCP, a second address after 250 ms ─> TLS ─> HTTP/1.1
+//!                                   └─ only where the address has room
 //! ```
 
 use std::io;
@@ -17,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::Connection;
+use super::destination::{Destinations, Entry, Gate, NoRoom, Permit, Waited, spend};
 use super::error::find;
 use super::exchange::Progress;
 use super::metrics::{Connected, Handshake};
@@ -31,6 +33,8 @@ const MAX_ADDRESSES: usize = 8;
 /// Where a channel's connections go, and what opening them needs.
 pub(super) struct Target {
     pub(super) host: String,
+    /// Of the host.
+    pub(super) gate: Arc<Gate>,
     pub(super) port: u16,
     /// `None` if the host cannot be one of a certificate.
     pub(super) server_name: Option<ServerName<'static>>,
@@ -42,37 +46,134 @@ pub(super) struct Target {
 pub(super) struct Shared {
     pub(super) resolver: Resolver,
     pub(super) guard: Guard,
+    pub(super) destinations: Destinations,
     pub(super) metrics: Metrics,
 }
 
+/// Why there is no connection.
+pub(super) enum Unconnected {
+    /// None was tried, since no address has room.
+    NoRoom(NoRoom),
+    /// There is none.
+    Failed(ExchangeError),
+}
+
+impl From<NoRoom> for Unconnected {
+    fn from(full: NoRoom) -> Self {
+        Self::NoRoom(full)
+    }
+}
+
+impl From<ExchangeError> for Unconnected {
+    fn from(error: ExchangeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What opening a connection may use: of its host, and of what was waited for.
+pub(super) struct Rights<'a> {
+    /// Spent when the first address is tried.
+    pub(super) host: Option<Permit>,
+    pub(super) waited: &'a mut Waited,
+}
+
+/// A TCP connection, and its place at its address.
+struct Opened {
+    stream: TcpStream,
+    gate: Arc<Gate>,
+    entry: Entry,
+}
+
 impl Target {
-    pub(super) async fn connect(&self, progress: &mut Progress) -> Result<Box<Connection>, ExchangeError> {
+    /// A connection, and a place in flight at its address.
+    pub(super) async fn connect(
+        &self,
+        rights: Rights<'_>,
+        progress: &mut Progress,
+    ) -> Result<(Box<Connection>, Entry), Unconnected> {
         let mut counted = Counted { metrics: &self.shared.metrics, outcome: Connected::Abandoned };
-        let connected = self.establish(progress).await;
+        let connected = self.establish(rights, progress).await;
         counted.outcome = match &connected {
             Ok(_) => Connected::Established,
-            Err(ExchangeError::NameNotResolved { .. }) => Connected::NameNotResolved,
-            Err(ExchangeError::AddressForbidden(_)) => Connected::AddressForbidden,
-            Err(ExchangeError::TlsFailed(_)) => Connected::TlsFailed,
-            Err(
+            Err(Unconnected::NoRoom(_)) => Connected::DestinationFull,
+            Err(Unconnected::Failed(error)) => match error {
+                ExchangeError::NameNotResolved { .. } => Connected::NameNotResolved,
+                ExchangeError::AddressForbidden(_) => Connected::AddressForbidden,
+                ExchangeError::TlsFailed(_) => Connected::TlsFailed,
                 ExchangeError::ConnectionFailed(_)
                 | ExchangeError::TimedOut(_)
-                | ExchangeError::MalformedAnswer(_),
-            ) => Connected::ConnectionFailed,
+                | ExchangeError::MalformedAnswer(_) => Connected::ConnectionFailed,
+            },
         };
         connected
     }
 
-    async fn establish(&self, progress: &mut Progress) -> Result<Box<Connection>, ExchangeError> {
+    async fn establish(
+        &self,
+        rights: Rights<'_>,
+        progress: &mut Progress,
+    ) -> Result<(Box<Connection>, Entry), Unconnected> {
         progress.begin(Step::Resolve);
         let addresses = self.addresses().await?;
         progress.begin(Step::Connect);
-        let tcp = connect_any(&addresses, self.port).await.map_err(|(address, error)| {
-            ExchangeError::ConnectionFailed(Cause::new(explain_connect(address, &error), error))
-        })?;
+        let Opened { stream, gate, entry } = self.connect_any(&addresses, rights).await?;
         progress.begin(Step::Tls);
-        let tls = self.handshake(tcp).await?;
-        Connection::open(tls, &self.shared.metrics.open).await.map_err(super::error::broken)
+        let tls = self.handshake(stream).await?;
+        let open = &self.shared.metrics.open;
+        let connection = Connection::open(tls, gate, open).await.map_err(super::error::broken)?;
+        Ok((connection, entry))
+    }
+
+    /// The first connection that comes about; else why the first address that was tried failed.
+    async fn connect_any(&self, addresses: &[IpAddr], rights: Rights<'_>) -> Result<Opened, Unconnected> {
+        let Rights { mut host, waited } = rights;
+        let mut waiting = addresses.iter().take(MAX_ADDRESSES);
+        let mut attempts = FuturesUnordered::new();
+        let (mut first_failure, mut first_full) = (None, None);
+        loop {
+            // Those that have no room are passed over.
+            let next = waiting.find_map(|&address| {
+                let admitted = self.admitted(address, waited);
+                admitted.map_err(|full| first_full.get_or_insert(full)).ok()
+            });
+            let more = next.is_some();
+            if more {
+                spend(host.take());
+            }
+            attempts.extend(next.map(Admitted::connect));
+            let ended = if more {
+                tokio::time::timeout(NEXT_ADDRESS_AFTER, attempts.next()).await
+            } else {
+                Ok(attempts.next().await)
+            };
+            match ended {
+                Ok(Some(Ok(opened))) => return Ok(opened),
+                Ok(Some(Err((address, error)))) => {
+                    first_failure.get_or_insert_with(|| {
+                        ExchangeError::ConnectionFailed(Cause::new(explain_connect(address, &error), error))
+                    });
+                }
+                Ok(None) => {
+                    return Err(match (first_failure, first_full) {
+                        (Some(failure), _) => failure.into(),
+                        (None, Some(full)) => full.into(),
+                        (None, None) => {
+                            let message = format!("{} has no address", self.host);
+                            ExchangeError::ConnectionFailed(message.into()).into()
+                        }
+                    });
+                }
+                // Slow: let it go on, beside the next one.
+                Err(_elapsed) => {}
+            }
+        }
+    }
+
+    fn admitted(&self, address: IpAddr, waited: &mut Waited) -> Result<Admitted, NoRoom> {
+        let gate = self.shared.destinations.address(address);
+        let entry = gate.enter(waited)?;
+        let connect = gate.connect(waited)?;
+        Ok(Admitted { address: SocketAddr::new(address, self.port), gate, entry, connect })
     }
 
     async fn addresses(&self) -> Result<Vec<IpAddr>, ExchangeError> {
@@ -117,38 +218,22 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// The first connection that comes about; else the first address and why it failed.
-async fn connect_any(addresses: &[IpAddr], port: u16) -> Result<TcpStream, (SocketAddr, io::Error)> {
-    let mut waiting = addresses.iter().take(MAX_ADDRESSES).map(|&address| SocketAddr::new(address, port));
-    let mut attempts = FuturesUnordered::new();
-    let mut first_failure = None;
-    loop {
-        let next = waiting.next();
-        let more = next.is_some();
-        attempts.extend(next.map(|address| async move { (address, connect(address).await) }));
-        let ended = if more {
-            tokio::time::timeout(NEXT_ADDRESS_AFTER, attempts.next()).await
-        } else {
-            Ok(attempts.next().await)
-        };
-        match ended {
-            Ok(Some((_, Ok(stream)))) => return Ok(stream),
-            Ok(Some((address, Err(error)))) => first_failure = first_failure.or(Some((address, error))),
-            Ok(None) => {
-                return Err(first_failure.unwrap_or_else(|| {
-                    (SocketAddr::from(([0, 0, 0, 0], port)), io::ErrorKind::AddrNotAvailable.into())
-                }));
-            }
-            // Slow: let it go on, beside the next one.
-            Err(_elapsed) => {}
-        }
-    }
+/// An address that has room for a connection.
+struct Admitted {
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    entry: Entry,
+    connect: Option<Permit>,
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+impl Admitted {
+    async fn connect(self) -> Result<Opened, (SocketAddr, io::Error)> {
+        let Self { address, gate, entry, connect } = self;
+        spend(connect);
+        let stream = TcpStream::connect(address).await.map_err(|error| (address, error))?;
+        stream.set_nodelay(true).map_err(|error| (address, error))?;
+        Ok(Opened { stream, gate, entry })
+    }
 }
 
 fn explain_connect(address: SocketAddr, error: &io::Error) -> String {

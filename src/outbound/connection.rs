@@ -17,6 +17,7 @@
 //! so the driver's messages to the same task don't wake it once more for nothing.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -30,6 +31,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
+use super::destination::Gate;
 use super::error::{broken, broken_body};
 use super::exchange::{Answer, Progress};
 use super::quota::{Metered, Quota};
@@ -47,6 +49,8 @@ pub(super) struct Connection {
     quota: Quota,
     /// Since when it is open.
     pub(super) opened: Instant,
+    /// Of its address.
+    pub(super) gate: Arc<Gate>,
     _counted: Counted,
 }
 
@@ -64,6 +68,7 @@ pub(super) enum Exchanged {
 impl Connection {
     pub(super) async fn open(
         tls: TlsStream<Metered<TcpStream>>,
+        gate: Arc<Gate>,
         open: &Gauge,
     ) -> Result<Box<Self>, hyper::Error> {
         let counted = Counted::new(open.clone());
@@ -74,7 +79,7 @@ impl Connection {
             .max_buf_size(32 * 1024)
             .handshake(TokioIo::new(tls))
             .await?;
-        Ok(Box::new(Self { sender, driver, quota, opened: Instant::now(), _counted: counted }))
+        Ok(Box::new(Self { sender, driver, quota, opened: Instant::now(), gate, _counted: counted }))
     }
 
     /// Whether the endpoint has not closed the idle connection, as far as is known here.

@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::Limit;
+
 /// Connections to endpoints.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -17,6 +19,8 @@ pub struct Metrics {
     connects: Family<ConnectLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     pub(super) stale: Counter,
+    waits: Family<WaitLabels, Counter>,
+    pub(super) waiting: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,7 +36,21 @@ pub(super) enum Connected {
     AddressForbidden,
     ConnectionFailed,
     TlsFailed,
+    DestinationFull,
     Abandoned,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitLabels {
+    limit: Limit,
+    of: Of,
+}
+
+/// Whose limit it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Of {
+    Host,
+    Address,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,7 +80,7 @@ impl Metrics {
         );
         registry.register(
             "herald_outbound_connects",
-            "Attempts to open a connection to an endpoint, by outcome; Abandoned is out of time",
+            "Attempts to open a connection to an endpoint, by outcome; Abandoned is out of time, DestinationFull was not tried",
             self.connects.clone(),
         );
         registry.register(
@@ -75,10 +93,31 @@ impl Metrics {
             "Idle connections that the endpoint had closed when they were to be used again",
             self.stale.clone(),
         );
+        registry.register(
+            "herald_outbound_destination_waits",
+            "Times that a request waited since its host or address had as much of something as one destination may",
+            self.waits.clone(),
+        );
+        registry.register(
+            "herald_outbound_destination_waiting",
+            "Webhooks and challenges that wait for that now",
+            self.waiting.clone(),
+        );
     }
 
     pub(super) fn connected(&self, outcome: Connected) {
         self.connects.get_or_create(&ConnectLabels { outcome }).inc();
+    }
+
+    /// How many wait for a destination now.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> i64 {
+        self.waiting.get()
+    }
+
+    /// The counter of those who wait for this.
+    pub(super) fn waits(&self, limit: Limit, of: Of) -> Counter {
+        self.waits.get_or_create(&WaitLabels { limit, of }).clone()
     }
 
     pub(super) fn handshake(&self, kind: Handshake) {

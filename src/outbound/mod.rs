@@ -12,17 +12,19 @@
 //! exchange. At most [`MAX_BODY`] bytes of a body are kept, and an endpoint that
 //! makes Herald read more than 1 MiB in one exchange is left. Redirects are not
 //! followed and no proxy is taken from the environment. Connections and TLS
-//! sessions are never shared by two channels.
+//! sessions are never shared by two channels. One host and one address get no more
+//! than [`PerDestination`] says, of all channels together.
 //!
 //! **Assumes.** Somebody runs [`Outbound::run`], which closes idle connections.
 //!
 //! **Does not do.** It tries nothing again that may have reached the endpoint,
-//! and does not limit how many exchanges run: that is the dispatcher's.
+//! and does not limit how many exchanges run in all: that is the dispatcher's.
 
 mod addresses;
 mod channel;
 mod connect;
 mod connection;
+mod destination;
 mod error;
 mod exchange;
 mod guard;
@@ -46,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use addresses::AddressKind;
 pub use channel::Channel;
+pub use destination::{Limit, NoRoom, Pass, PerDestination, Permit};
 pub use error::{Cause, ExchangeError, Overdue, Step};
 pub use exchange::{Answer, Exchange, Request};
 pub use guard::{Allowance, Forbidden, Guard};
@@ -56,6 +59,7 @@ pub use tls::{TlsError, TlsSettings};
 
 use crate::model::EndpointUri;
 use connect::{Shared, Target};
+use destination::Destinations;
 use pool::{Pool, Sweeper};
 use ramp::Ramp;
 use tls::Defaults;
@@ -82,6 +86,8 @@ pub struct OutboundConfig {
     pub max_connection_age: Duration,
     /// The most connections that are kept while idle, over all channels.
     pub max_idle: usize,
+    /// What one host and one address may have, over all channels.
+    pub per_destination: PerDestination,
 }
 
 impl Default for OutboundConfig {
@@ -93,6 +99,7 @@ impl Default for OutboundConfig {
             idle_timeout: Duration::from_secs(30),
             max_connection_age: Duration::from_mins(5),
             max_idle: 16_384,
+            per_destination: PerDestination::default(),
         }
     }
 }
@@ -138,7 +145,12 @@ impl Outbound {
             config.max_idle,
         );
         Ok(Self(Arc::new(Inner {
-            shared: Arc::new(Shared { resolver, guard: config.guard, metrics }),
+            shared: Arc::new(Shared {
+                resolver,
+                guard: config.guard,
+                destinations: Destinations::new(config.per_destination, &metrics),
+                metrics,
+            }),
             defaults: Defaults::load(config.extra_roots.as_deref())?,
             sweeper,
             ramp: Arc::new(Ramp::new(Instant::now())),
@@ -156,6 +168,7 @@ impl Outbound {
         let name = host.strip_suffix('.').unwrap_or(host);
         let target = Target {
             host: host.to_owned(),
+            gate: self.0.shared.destinations.host(host),
             port: uri.port(),
             server_name: ServerName::try_from(name).ok().map(|name| name.to_owned()),
             tls: TlsConnector::from(Arc::new(tls.client_config(&self.0.defaults)?)),
@@ -173,10 +186,12 @@ impl Outbound {
         &self.0.shared.metrics
     }
 
-    /// Closes idle connections in time, until `shutdown`.
+    /// Closes idle connections in time, and forgets destinations, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(self.0.sweep_every)).await.is_some() {
-            self.0.sweeper.sweep(Instant::now());
+            let now = Instant::now();
+            self.0.sweeper.sweep(now);
+            self.0.shared.destinations.sweep(now);
         }
     }
 }

@@ -44,12 +44,23 @@ impl Pool {
         Arc::new(Self { idle: Mutex::default(), sweeper })
     }
 
-    /// The connection that was put back last.
-    pub(super) fn take(&self, now: Instant) -> Option<Box<Connection>> {
-        let (connection, since) = lock(&self.idle).connections.pop()?;
+    /// The connection that was put back last of those whose address has room, with what it `enter`s by.
+    pub(super) fn take<E>(
+        &self,
+        now: Instant,
+        mut enter: impl FnMut(&Connection) -> Option<E>,
+    ) -> Option<(Box<Connection>, E)> {
+        let mut idle = lock(&self.idle);
+        let mut latest = idle.connections.iter().enumerate().rev();
+        let (at, entry) = latest.find_map(|(at, (connection, _))| Some((at, enter(connection)?)))?;
+        let (connection, since) = idle.connections.remove(at);
         self.sweeper.gauge.dec();
         // What is left in the pool has been idle for longer, and is the sweeper's to close.
-        (now.saturating_duration_since(since) < self.sweeper.timeout).then_some(connection)
+        (now.saturating_duration_since(since) < self.sweeper.timeout).then_some((connection, entry))
+    }
+
+    pub(super) fn has_some(&self) -> bool {
+        !lock(&self.idle).connections.is_empty()
     }
 
     /// Keeps a connection for the next request, if it is young enough and there is room.

@@ -1,6 +1,7 @@
 //! The client against real TLS servers on loopback. The servers, and the client's
 //! settings for them, serve the tests of its users too.
 
+mod destinations;
 mod failures;
 mod hostile;
 mod limits;

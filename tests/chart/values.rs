@@ -138,6 +138,7 @@ fn values_end_up_where_they_belong() {
         ("journal.maxBacklog=2000000", "--max-backlog=2000000"),
         ("journal.maxBytes=80000000000", "--max-journal-bytes=80000000000"),
         ("journal.reserve=1000000000", "--journal-reserve=1000000000"),
+        ("outbound.perDestination.maxPerSecond=2000000", "--max-per-second-per-destination=2000000"),
         ("service.port=8443", "--url=https://herald.herald-system.svc:8443"),
         ("dispatcher.extraEnv[0].name=A,dispatcher.extraEnv[0].value=b", "- name: A\n              value: b"),
         ("networkPolicy.egressExcept={10.0.0.0/8,fd00::/8}", "except: [\"fd00::/8\"]"),

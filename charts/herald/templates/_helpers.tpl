@@ -201,6 +201,11 @@ readinessProbe:
 {{- range .Values.outbound.forbid }}
 - --outbound-forbid={{ . }}
 {{- end }}
+{{- with .Values.outbound.perDestination }}
+- --max-in-flight-per-destination={{ int64 .maxInFlight }}
+- --max-per-second-per-destination={{ int64 .maxPerSecond }}
+- --max-connects-per-second-per-destination={{ int64 .maxConnectsPerSecond }}
+{{- end }}
 {{- if .Values.outbound.extraRoots.configMap }}
 - --outbound-extra-roots=/etc/herald/extra-roots/{{ .Values.outbound.extraRoots.key }}
 {{- end }}
