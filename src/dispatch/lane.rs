@@ -8,9 +8,11 @@
 //!
 //! **Guarantees.** No attempt starts unless, in the newest view at that
 //! moment, the webhook may be sent to. Attempts in flight, attempts a second
-//! and leases read ahead are bounded. An attempt that runs is awaited.
+//! and leases read ahead are bounded. An attempt that runs is awaited. What finds
+//! no room at its destination was not tried, and waits without a place.
 
 mod delivering;
+mod room;
 mod runner;
 mod work;
 

@@ -39,7 +39,14 @@ pub(super) fn report(known: &std::sync::Arc<Known>, lane: &Snapshot, depth: Dept
         Standing::Sendable(_) | Standing::Gone if lane.looked => lane.held.clone(),
         Standing::Sendable(_) | Standing::Gone => held_by_an_earlier_process(known),
     };
-    let condition = condition(held, Some(known.generation), known.reported.delivering.as_ref(), now);
+    let mut condition = condition(held, Some(known.generation), known.reported.delivering.as_ref(), now);
+    if let (true, Some(limit)) = (condition.status == "True", lane.slowed) {
+        let host = known.settings.uri.host();
+        condition.message = format!(
+            "events wait before they are delivered: {host} gets as many {limit} as Herald sends to one \
+             destination, of all Webhooks together"
+        );
+    }
     let stored = known.reported.delivery.clone().unwrap_or_default();
     let delivery = DeliveryStatus {
         pending: Some(depth.pending),
@@ -138,6 +145,7 @@ mod tests {
 
     use super::*;
     use crate::dispatch::stats::LastFailure;
+    use crate::outbound::Limit;
     use crate::subscriptions::samples::known;
     use crate::subscriptions::{Proof, Reported};
 
@@ -231,6 +239,26 @@ mod tests {
         let probed = report(&known, &open("the next probe is at 10:01"), queued(2), NOW);
         assert_eq!(worth(&known, &probed), Worth::Progress);
         assert_eq!(said(&report(&known, &Snapshot::default(), queued(2), NOW)), ("False", "CircuitOpen"));
+    }
+
+    #[test]
+    fn a_webhook_that_its_destination_slows_down_says_so_and_is_delivering() {
+        let known = Arc::new(known(|_| {}));
+        let slowed = |slowed| report(&known, &Snapshot { slowed, ..looked() }, queued(2), NOW);
+        assert_eq!(said(&slowed(Some(Limit::Connects))), ("True", "Delivering"));
+        for (limit, words) in [
+            (Limit::InFlight, "as many requests at one time as"),
+            (Limit::Requests, "as many requests a second as"),
+            (Limit::Connects, "as many new connections a second as"),
+        ] {
+            let message = slowed(Some(limit)).condition.message;
+            assert!(message.contains(words) && message.contains("hooks.example.com gets"), "{message}");
+        }
+        let after = after(&known, slowed(None));
+        let news = report(&after, &Snapshot { slowed: Some(Limit::InFlight), ..looked() }, queued(2), NOW);
+        assert_eq!(worth(&after, &news), Worth::Progress);
+        let held = Snapshot { slowed: Some(Limit::InFlight), ..gone() };
+        assert_eq!(report(&known, &held, queued(2), NOW).condition.message, "it said 410");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::api::DeliveringReason;
 use crate::model::{Timestamp, WebhookUid};
+use crate::outbound::Limit;
 
 /// The last attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) struct LaneStats {
     last_failure: Mutex<Option<LastFailure>>,
     /// Why the lane holds what it has although the webhook's own state would let it.
     held: Mutex<Option<(DeliveringReason, String)>>,
+    /// What of its destination the lane waits for all the time.
+    slowed: Mutex<Option<Limit>>,
     /// Whether `held` was ever worked out.
     looked: AtomicBool,
     told: AtomicBool,
@@ -55,6 +58,8 @@ pub(super) struct Snapshot {
     pub(super) last_success: Option<Timestamp>,
     pub(super) last_failure: Option<LastFailure>,
     pub(super) held: Option<(DeliveringReason, String)>,
+    /// What of its destination it waits for all the time.
+    pub(super) slowed: Option<Limit>,
     /// Whether the lane has looked; if not, `held` says nothing.
     pub(super) looked: bool,
 }
@@ -83,6 +88,7 @@ impl Board {
             last_success: (last_success != 0).then(|| Timestamp::from_millis(last_success)),
             last_failure: stats.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             held: stats.held.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            slowed: *stats.slowed.lock().unwrap_or_else(PoisonError::into_inner),
             looked: stats.looked.load(Ordering::Acquire),
         }
     }
@@ -118,6 +124,17 @@ impl Board {
         if *now != held || first {
             *now = held;
             drop(now);
+            self.tell(uid, lane);
+        }
+    }
+
+    /// Whether the webhook is slowed down, and by what.
+    pub(super) fn slow(&self, uid: WebhookUid, lane: &LaneStats, by: Option<Limit>) {
+        let before = {
+            let mut slowed = lane.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *slowed, by)
+        };
+        if before != by {
             self.tell(uid, lane);
         }
     }

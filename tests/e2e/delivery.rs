@@ -8,6 +8,7 @@ mod attempts;
 mod bounds;
 mod circuit;
 mod clock;
+mod destination;
 mod disk;
 mod flow;
 mod held;

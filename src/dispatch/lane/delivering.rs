@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! next ─> ready ─> runner: attempt ─> judge ─> settle, again and again
-//!           │ in flight, rate, share
+//!           │ in flight, rate, share, room at the destination
 //! ```
 //!
 //! Each turn looks at the newest view first, and so does each runner before its
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
 
+use super::room::{Asked, Room, SLOW};
 use super::work::{Counts, Terms, Work};
 use super::{End, Lane, runner};
 use crate::api::DeliveringReason;
@@ -20,7 +21,7 @@ use crate::dispatch::circuit::{self, Permission};
 use crate::dispatch::memory::{Mark, Memory};
 use crate::journal::{Journal, Lane as _, LaneState};
 use crate::model::{Clock, Timestamp};
-use crate::outbound::Channel;
+use crate::outbound::{Channel, Limit};
 use crate::subscriptions::{Known, Standing};
 
 /// How long a lane with nothing to do is kept.
@@ -40,6 +41,7 @@ pub(super) struct Delivering<'a, J: Journal> {
     runners: JoinSet<()>,
     /// When the next attempt may start, while the webhook does not succeed.
     turn: Option<Instant>,
+    room: Room,
 }
 
 /// What keeps the next attempt from starting.
@@ -52,6 +54,8 @@ enum Wait {
     Probe(Duration),
     /// The webhook's share of all attempts.
     Share,
+    /// Room at the webhook's destination.
+    Room,
 }
 
 impl Wait {
@@ -61,6 +65,8 @@ impl Wait {
             Self::Moment(duration) => tokio::time::sleep(duration).await,
             Self::Probe(duration) => clock.sleep(duration).await,
             Self::Share => tokio::time::sleep(SHARE_AGAIN).await,
+            // Then that is to be told; what it waits for comes by itself.
+            Self::Room => tokio::time::sleep(SLOW).await,
         }
     }
 }
@@ -74,7 +80,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
     ) -> Self {
         let circuit = lane.memory.circuit(&known);
         let work = Work::new(lane.shared.clone(), lane.uid, lane.stats.clone(), circuit);
-        Self { lane, state, known, channel, work, runners: JoinSet::new(), turn: None }
+        Self { lane, state, known, channel, work, runners: JoinSet::new(), turn: None, room: Room::default() }
     }
 
     /// Delivers until something ends it.
@@ -96,6 +102,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
             }
             self.work.resume();
             let wait = self.start_ready();
+            self.tell_whether_slowed();
             let (most, Counts { ready, busy }) = (self.ahead(), self.work.counts());
             // As many as may run at one time are read ahead, in large pieces.
             let room = if ready <= most / 2 { most - ready } else { 0 };
@@ -121,6 +128,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
                     self.work.add_errands(errands);
                 }
                 () = self.work.decide.notified() => {}
+                () = self.room.comes() => {}
                 () = wait.over(&self.lane.shared.clock) => {}
                 Some(ended) = self.runners.join_next(), if !self.runners.is_empty() => {
                     if !self.ended_well(ended) {
@@ -166,6 +174,9 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 return Some(End::Lost);
             };
             self.channel = channel;
+            // What there was no room for was the other's.
+            drop(self.work.take_no_room());
+            self.room.leave();
         }
         if Mark::of(&self.known) != Mark::of(&known) {
             self.work.reset_circuit();
@@ -176,6 +187,17 @@ impl<'a, J: Journal> Delivering<'a, J> {
 
     /// Starts what may start now.
     fn start_ready(&mut self) -> Wait {
+        if let Some(no_room) = self.work.take_no_room() {
+            self.room.wait_for(no_room, Instant::now());
+        }
+        let wait = self.start_while_ready();
+        if !matches!(wait, Wait::Room) {
+            self.room.leave();
+        }
+        wait
+    }
+
+    fn start_while_ready(&mut self) -> Wait {
         let most = self.most();
         loop {
             let Counts { ready, busy } = self.work.counts();
@@ -190,6 +212,13 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 }
                 Permission::AfterProbe => return Wait::Event,
             }
+            let now = Instant::now();
+            let (waited, more) = match self.room.ask(now) {
+                Asked::Granted(waited) => (waited, true),
+                // One that needs no new connection goes before the lane's turn for another.
+                Asked::Waits(Limit::Connects) if self.channel.has_idle() => (None, false),
+                Asked::Waits(_) => return Wait::Room,
+            };
             let (places, succeeds) = (&self.lane.shared.places, self.lane.stats.succeeds());
             // A lane is always granted one attempt, whatever the others do.
             let place = if busy == 0 {
@@ -198,13 +227,19 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 let Some(place) = places.take(busy, succeeds) else { return Wait::Share };
                 Some(place)
             };
-            let now = Instant::now();
             if !succeeds {
                 let turn = *self.turn.get_or_insert_with(|| places.turn(now));
                 if turn > now {
                     return Wait::Moment(turn - now);
                 }
             }
+            let pass = match self.channel.admit(waited) {
+                Ok(pass) => pass,
+                Err(no_room) => {
+                    self.room.wait_for(no_room, now);
+                    return Wait::Room;
+                }
+            };
             if let Some(limit) = &mut self.lane.limit
                 && let Err(wait) = limit.start(now)
             {
@@ -217,10 +252,18 @@ impl<'a, J: Journal> Delivering<'a, J> {
                 view: self.lane.view.clone(),
                 limited: self.lane.limit.is_some(),
             };
-            if let Some(job) = self.work.hand_out(terms, place, permission) {
+            if let Some(job) = self.work.hand_out(terms, place, pass, permission) {
                 self.runners.spawn(runner::run(self.work.clone(), job));
             }
+            if !more {
+                return Wait::Room;
+            }
         }
+    }
+
+    fn tell_whether_slowed(&self) {
+        let by = self.room.slowed_by(Instant::now());
+        self.lane.shared.board.slow(self.lane.uid, &self.lane.stats, by);
     }
 
     /// The endpoint of this version of the webhook said 410.
@@ -293,6 +336,8 @@ impl<'a, J: Journal> Delivering<'a, J> {
 
     /// Lets what runs end; gives back what has not begun.
     pub(super) async fn drain(&mut self, journal: &mut J::Lane) {
+        self.room.leave();
+        self.tell_whether_slowed();
         self.work.close();
         while let Some(ended) = self.runners.join_next().await {
             self.ended_well(ended);

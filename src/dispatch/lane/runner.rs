@@ -9,7 +9,8 @@
 //!
 //! Runners spread a lane over all cores, and spare its task a turn for each
 //! delivery. A runner goes on by itself only while the view is the one that its
-//! job began with, and nothing asks for a decision; everything else is the lane's.
+//! job began with, nothing asks for a decision, and its destination has room;
+//! everything else is the lane's.
 
 use std::sync::Arc;
 
@@ -25,12 +26,14 @@ use crate::dispatch::verdict::{self, Verdict};
 use crate::journal::inspect::{AttemptKind, AttemptNext, EventName};
 use crate::journal::{Attempt, DeathNote, Journal, Lease as _, Outcome, Settled};
 use crate::model::{Event, Jitter, Timestamp};
-use crate::outbound::Exchange;
+use crate::outbound::{Exchange, NoRoom, Pass};
 
 /// Runs until the lane lets it go.
 pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
     loop {
-        deliver(&work, job).await;
+        if let Err(NotTried { task, no_room }) = deliver(&work, job).await {
+            work.give_back(task, no_room);
+        }
         // An idle runner is memory, and so their number is bounded.
         let place = work.shared.idle_runners.try_acquire().ok();
         let Some(next) = work.rest(place.is_some()) else { return };
@@ -40,17 +43,26 @@ pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
 }
 
 /// Tries one task after another until nothing is ready, or there is something to decide.
-async fn deliver<J: Journal>(work: &Work<J>, job: Job<J>) {
-    let Job { mut task, terms, place } = job;
+async fn deliver<J: Journal>(work: &Work<J>, job: Job<J>) -> Result<(), NotTried<J>> {
+    let Job { mut task, terms, place, mut pass } = job;
     let runner = Runner { work, terms, place };
     loop {
-        runner.attempt(task).await;
+        runner.attempt(task, pass).await?;
         if !runner.goes_on() {
-            return;
+            return Ok(());
         }
-        let Some(next) = work.take() else { return };
-        task = next;
+        let Some(next) = work.take() else { return Ok(()) };
+        (task, pass) = match runner.terms.channel.admit(None) {
+            Ok(pass) => (next, pass),
+            Err(no_room) => return Err(NotTried { task: next, no_room }),
+        };
     }
+}
+
+/// A task that its destination had no room for.
+struct NotTried<J: Journal> {
+    task: Task<J>,
+    no_room: NoRoom,
 }
 
 /// A runner with something to do.
@@ -84,27 +96,35 @@ impl<J: Journal> Runner<'_, J> {
     }
 
     /// Tries one task, and tells whoever waits what came of it.
-    async fn attempt(&self, task: Task<J>) {
+    async fn attempt(&self, task: Task<J>, pass: Pass) -> Result<(), NotTried<J>> {
         let header = match &task {
             Task::Delivery(_) => None,
             // Who asked for it has gone: so a Replay that is deleted sends no more.
-            Task::Errand(errand) if errand.answer.is_closed() => return,
+            Task::Errand(errand) if errand.answer.is_closed() => return Ok(()),
             Task::Errand(errand) => errand.header(),
         };
-        let Some(made) = self.request(task.event(), header).await else {
+        let made = match self.request(task.event(), header, pass).await {
+            Ok(Some(made)) => made,
             // The lane has made sure; without credentials the task goes back by being dropped.
-            return;
+            Ok(None) => return Ok(()),
+            Err(no_room) => return Err(NotTried { task, no_room }),
         };
         match task {
             Task::Delivery(lease) => self.delivered(lease, made).await,
             Task::Errand(errand) => self.answered(errand, made),
         }
+        Ok(())
     }
 
     /// Makes the request, and tells the circuit.
-    async fn request(&self, event: &Event, header: Option<(HeaderName, HeaderValue)>) -> Option<Made> {
+    async fn request(
+        &self,
+        event: &Event,
+        header: Option<(HeaderName, HeaderValue)>,
+        pass: Pass,
+    ) -> Result<Option<Made>, NoRoom> {
         let known = &self.terms.known;
-        let credentials = known.credentials.as_ref().ok()?;
+        let Ok(credentials) = known.credentials.as_ref() else { return Ok(None) };
         let shared = &*self.work.shared;
         let metrics = &shared.metrics;
         let sender = Sender {
@@ -117,7 +137,7 @@ impl<J: Journal> Runner<'_, J> {
         let request = sender.request(event, at, header);
         let exchange = {
             let _in_flight = InFlight::new(&metrics.in_flight);
-            self.terms.channel.exchange(request, known.settings.policy.timeout).await
+            self.terms.channel.try_exchange(request, known.settings.policy.timeout, pass).await?
         };
         metrics.attempt_seconds.observe(exchange.phases.total().as_secs_f64());
         let now = shared.clock.now();
@@ -134,7 +154,7 @@ impl<J: Journal> Runner<'_, J> {
         } else {
             self.work.succeeded(now);
         }
-        Some(Made { at, exchange, verdict })
+        Ok(Some(Made { at, exchange, verdict }))
     }
 
     /// Tells the journal what came of a delivery.

@@ -14,7 +14,7 @@ use crate::dispatch::stats::LaneStats;
 use crate::dispatch::verdict::Failed;
 use crate::journal::{Journal, Lease as _};
 use crate::model::{Event, Jitter, Timestamp, WebhookUid};
-use crate::outbound::Channel;
+use crate::outbound::{Channel, NoRoom, Pass};
 use crate::subscriptions::{Known, View};
 
 /// A lease of this journal.
@@ -80,6 +80,8 @@ struct Queue<J: Journal> {
     idle: Vec<oneshot::Sender<Job<J>>>,
     /// The version of the webhook whose endpoint said 410.
     gone: Option<Arc<Known>>,
+    /// What the destination had no room for, when a runner gave a task back.
+    no_room: Option<NoRoom>,
     /// Whoever would be idle ends.
     closed: bool,
 }
@@ -90,6 +92,8 @@ pub(super) struct Job<J: Journal> {
     pub(super) terms: Terms,
     /// Of the limit on all webhooks' attempts; a lane's first runner needs none.
     pub(super) place: Option<Place>,
+    /// Of the limits of the webhook's host, for the first task.
+    pub(super) pass: Pass,
 }
 
 /// How attempts are made, as the lane has decided it last.
@@ -116,8 +120,15 @@ impl<J: Journal> Work<J> {
         stats: Arc<LaneStats>,
         circuit: Option<OpenCircuit>,
     ) -> Arc<Self> {
-        let queue =
-            Queue { ready: VecDeque::new(), few: 0, busy: 0, idle: Vec::new(), gone: None, closed: false };
+        let queue = Queue {
+            ready: VecDeque::new(),
+            few: 0,
+            busy: 0,
+            idle: Vec::new(),
+            gone: None,
+            no_room: None,
+            closed: false,
+        };
         let remembered = circuit.is_some();
         let circuit = Circuit::new(shared.circuit_threshold, circuit);
         let is_open = circuit.open().is_some();
@@ -179,6 +190,7 @@ impl<J: Journal> Work<J> {
         &self,
         terms: Terms,
         place: Option<Place>,
+        pass: Pass,
         permission: Permission,
     ) -> Option<Job<J>> {
         let mut queue = self.lock();
@@ -194,7 +206,7 @@ impl<J: Journal> Work<J> {
             Permission::At(_) | Permission::AfterProbe => return None,
         };
         queue.busy += 1;
-        let mut job = Job { task, terms, place };
+        let mut job = Job { task, terms, place, pass };
         while let Some(idle) = queue.idle.pop() {
             match idle.send(job) {
                 Ok(()) => return None,
@@ -215,6 +227,20 @@ impl<J: Journal> Work<J> {
             self.decide.notify_one();
         }
         task
+    }
+
+    /// The task was not tried, since its destination has no room: it is the next again.
+    pub(super) fn give_back(&self, task: Task<J>, no_room: NoRoom) {
+        let mut queue = self.lock();
+        if !queue.closed {
+            queue.ready.push_front(task);
+            queue.no_room = Some(no_room);
+        }
+    }
+
+    /// What there was no room for, if that is news.
+    pub(super) fn take_no_room(&self) -> Option<NoRoom> {
+        self.lock().no_room.take()
     }
 
     /// A busy runner is idle from now on. If it `may_wait`, it waits for a job.

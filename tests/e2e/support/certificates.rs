@@ -42,12 +42,12 @@ pub fn another_authority_pem() -> String {
     new_authority().pem()
 }
 
-/// A server's certificate for 127.0.0.1 and localhost.
+/// A server's certificate for 127.0.0.1, 127.0.0.2 and localhost.
 pub fn server(kind: Certificate) -> Pair {
     let hosts = match kind {
         Certificate::OtherHost => vec!["elsewhere.example".to_owned()],
         Certificate::Good | Certificate::Untrusted | Certificate::Expired => {
-            vec!["127.0.0.1".to_owned(), "localhost".to_owned()]
+            ["127.0.0.1", "127.0.0.2", "localhost"].map(str::to_owned).to_vec()
         }
     };
     let mut params = CertificateParams::new(hosts).unwrap();

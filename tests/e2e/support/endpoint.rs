@@ -1,7 +1,7 @@
 //! A real HTTPS endpoint, on a port of its own, that does as the test says.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,8 +57,17 @@ impl Endpoint {
         Self::with(Certificate::Good, false).await
     }
 
+    /// At another address of this machine.
+    pub async fn start_at(address: Ipv4Addr) -> Self {
+        Self::with_at(address, Certificate::Good, false).await
+    }
+
     /// With a certificate of this kind, and asking for the client's or not.
     pub async fn with(certificate: Certificate, wants_client_certificate: bool) -> Self {
+        Self::with_at(Ipv4Addr::LOCALHOST, certificate, wants_client_certificate).await
+    }
+
+    async fn with_at(address: Ipv4Addr, certificate: Certificate, wants_client_certificate: bool) -> Self {
         let script = Script {
             challenge: Behaviour::proof(),
             delivery: Behaviour::ok(),
@@ -75,7 +84,7 @@ impl Endpoint {
             connections: AtomicUsize::new(0),
         };
         let mut endpoint = Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: SocketAddr::from((address, 0)),
             acceptor: acceptor(certificate, wants_client_certificate),
             state: Arc::new(state),
             server: None,
