@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::api::Reason;
 use crate::model::EndpointUri;
-use crate::outbound::{self, Answer, Channel, ExchangeError, Request};
+use crate::outbound::{self, Answer, Channel, ExchangeError, NoRoom, Pass, Request};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-verification-key");
 /// For all of it, from name resolution to the last byte of the answer.
@@ -61,11 +61,15 @@ impl ChallengeFailure {
     }
 }
 
-/// Challenges the endpoint at `uri` once.
+/// Challenges the endpoint at `uri` once: whether it has proved that it agrees.
 ///
 /// # Errors
-/// It has not proved that it agrees.
-pub(super) async fn challenge(channel: &Channel, uri: &EndpointUri) -> Result<(), ChallengeFailure> {
+/// Its address has no room: nothing was tried.
+pub(super) async fn challenge(
+    channel: &Channel,
+    uri: &EndpointUri,
+    pass: Pass,
+) -> Result<Result<(), ChallengeFailure>, NoRoom> {
     let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     let mut headers = HeaderMap::with_capacity(3);
     if let Ok(mut value) = HeaderValue::from_str(&key) {
@@ -75,7 +79,8 @@ pub(super) async fn challenge(channel: &Channel, uri: &EndpointUri) -> Result<()
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(outbound::USER_AGENT));
     let request = Request { method: Method::GET, headers, body: Bytes::new() };
-    judge(&channel.exchange(request, DEADLINE).await.end?, &key, uri)
+    let exchange = channel.try_exchange(request, DEADLINE, pass).await?;
+    Ok(exchange.end.map_err(ChallengeFailure::from).and_then(|answer| judge(&answer, &key, uri)))
 }
 
 fn judge(answer: &Answer, key: &str, uri: &EndpointUri) -> Result<(), ChallengeFailure> {

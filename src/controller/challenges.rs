@@ -2,12 +2,13 @@
 //! for an endpoint.
 //!
 //! ```text
-//! reconcile ─ start(order) ─> task: wait for a place ─> challenge ─> outcome kept ─> trigger ─> reconcile
+//! reconcile ─ start(order) ─> task: wait for room, and a place ─> challenge ─> outcome kept ─> trigger ─> reconcile
 //! ```
 //!
 //! **Guarantees.** At most one challenge for a Webhook. First tries and tries
 //! on demand have places of their own, which repeated tries cannot take: many
-//! endpoints that hang for ever do not make a new Webhook wait. Every task ends
+//! endpoints that hang for ever do not make a new Webhook wait, nor do many that
+//! lead to one host or address: who waits for room there has no place. Every task ends
 //! at once when its token is cancelled, and is waited for.
 
 use std::collections::HashMap;
@@ -19,13 +20,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::challenge::challenge;
+use super::challenge::{ChallengeFailure, challenge};
 use super::decide::{Fault, Order, Target, Trial};
 use super::metrics::Metrics;
 use super::watched::WatchedWebhook;
 use crate::api::Reason;
-use crate::model::{Clock, EndpointUri};
-use crate::outbound::{Outbound, TlsSettings};
+use crate::model::{Clock, EndpointUri, Timestamp};
+use crate::outbound::{Channel, Outbound, TlsSettings};
 
 /// Which Webhook: namespace and name.
 pub(super) type Name = ObjectRef<WatchedWebhook>;
@@ -158,16 +159,45 @@ impl Inner {
     /// `None` when the process ends.
     async fn attempt(&self, order: Order, uri: &EndpointUri, tls: &TlsSettings) -> Option<Trial> {
         let places = if order.again { &self.again } else { &self.first };
-        let _place = places.acquire().await.ok()?;
-        let began = self.clock.now();
-        let verdict = match self.outbound.channel(uri, tls) {
-            Err(error) => Err(Fault { reason: Reason::TLSFailed, message: error.to_string() }),
-            Ok(channel) => challenge(&channel, uri)
-                .await
-                .map_err(|failure| Fault { reason: failure.reason(), message: failure.to_string() }),
+        let channel = self.outbound.channel(uri, tls);
+        let (began, verdict) = match &channel {
+            Err(error) => {
+                let fault = Fault { reason: Reason::TLSFailed, message: error.to_string() };
+                (self.clock.now(), Err(fault))
+            }
+            Ok(channel) => {
+                let (began, verdict) = self.challenge(places, channel, uri).await?;
+                let fault = |failure: ChallengeFailure| Fault {
+                    reason: failure.reason(),
+                    message: failure.to_string(),
+                };
+                (began, verdict.map_err(fault))
+            }
         };
         self.metrics.challenged(&verdict);
         Some(Trial { order, began, ended: self.clock.now(), verdict })
+    }
+
+    /// Challenges when there is room for it and a place, and says when that was.
+    async fn challenge(
+        &self,
+        places: &Semaphore,
+        channel: &Channel,
+        uri: &EndpointUri,
+    ) -> Option<(Timestamp, Result<(), ChallengeFailure>)> {
+        let mut waited = None;
+        loop {
+            let pass = channel.admission(waited).await;
+            let place = places.acquire().await.ok()?;
+            let began = self.clock.now();
+            match challenge(channel, uri, pass).await {
+                Ok(verdict) => return Some((began, verdict)),
+                Err(no_room) => {
+                    drop(place);
+                    waited = Some(no_room.wait().await);
+                }
+            }
+        }
     }
 }
 
@@ -211,3 +241,6 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,8 @@ type Answering = fn(&str) -> String;
 async fn verdict(outbound: &Outbound, host: &str, port: u16) -> Option<Reason> {
     let uri: EndpointUri = format!("https://{host}:{port}/users").parse().unwrap();
     let channel = outbound.channel(&uri, &TlsSettings::default()).unwrap();
-    challenge(&channel, &uri).await.err().map(|failure| failure.reason())
+    let pass = channel.admission(None).await;
+    challenge(&channel, &uri, pass).await.unwrap().err().map(|failure| failure.reason())
 }
 
 /// Answers each request with what `answer` makes of the key in it.

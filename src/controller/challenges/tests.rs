@@ -1,0 +1,85 @@
+//! What challenges that wait for their destination leave to others.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::channel::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::controller::decide::Target;
+use crate::outbound::tests::server::{self, Authority, Server, read_request, write};
+use crate::outbound::tests::subject::{config, resolver, until};
+use crate::outbound::{OutboundConfig, PerDestination};
+
+fn order(uri: &str) -> Order {
+    let target = Target { uid: "u".to_owned(), uri: uri.to_owned(), tls_digest: String::new() };
+    Order { target, requested: None, again: false }
+}
+
+#[tokio::test]
+async fn challenges_that_wait_for_one_destination_leave_their_places_to_others_and_do_not_fail() {
+    let authority = Authority::new();
+    let hanging = Server::raw(IpAddr::V4(Ipv4Addr::LOCALHOST), |_, tcp| async move {
+        std::future::pending::<()>().await;
+        drop(tcp);
+    })
+    .await;
+    let acceptor = TlsAcceptor::from(Arc::new(server::tls(&authority.sign(&["healthy.test"]), None)));
+    let healthy = Server::raw(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), move |_, tcp| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(tcp).await.unwrap();
+            let request = read_request(&mut stream).await.unwrap();
+            let key = request.lines().find_map(|line| line.strip_prefix("x-verification-key: "));
+            let body = format!(r#"{{"key":"{}"}}"#, key.unwrap());
+            write(&mut stream, &format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+                .await;
+        }
+    })
+    .await;
+    let names = [("a.test", "127.0.0.1"), ("b.test", "127.0.0.1"), ("healthy.test", "127.0.0.2")];
+    let outbound = Outbound::new(OutboundConfig {
+        resolver: Some(resolver(names)),
+        per_destination: PerDestination { in_flight: 1, ..PerDestination::NONE },
+        ..config(&authority)
+    })
+    .unwrap();
+    let (token, metrics) = (CancellationToken::new(), Metrics::default());
+    let places = Places { first: 2, again: 1 };
+    let challenges = Challenges::new(outbound.clone(), Clock::default(), metrics, places, token.clone());
+    let (ended, mut endings) = mpsc::unbounded();
+    let start = |name: &str, host: &str, port: u16| {
+        let uri = format!("https://{host}:{port}/");
+        let name = ObjectRef::new(name).within("identity");
+        challenges.start(
+            name.clone(),
+            order(&uri),
+            uri.parse().unwrap(),
+            TlsSettings::default(),
+            ended.clone(),
+        );
+        name
+    };
+    let port = hanging.address.port();
+    let mut crowd = vec![start("first", "a.test", port)];
+    until(|| hanging.connections() == 1).await;
+    // By the same name, and by another that leads to the same address.
+    for number in 0..4 {
+        crowd.push(start(
+            &format!("crowd-{number}"),
+            if number % 2 == 0 { "a.test" } else { "b.test" },
+            port,
+        ));
+    }
+    until(|| outbound.metrics().waiting() == 4).await;
+    let name = start("new", "healthy.test", healthy.address.port());
+    assert_eq!(endings.next().await.unwrap(), name);
+    let Known::Ended(trial) = challenges.known(&name) else { panic!("it has no outcome") };
+    assert_eq!(trial.verdict, Ok(()));
+    assert!(crowd.iter().all(|name| matches!(challenges.known(name), Known::Running(_))));
+    assert_eq!(hanging.connections(), 1);
+    token.cancel();
+    challenges.join().await;
+}
