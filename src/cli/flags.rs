@@ -13,7 +13,7 @@ use crate::dispatch::DispatchConfig;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
-use crate::outbound::{Allowance, Guard, OutboundConfig, PerDestination};
+use crate::outbound::{Allowance, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl};
 use crate::subscriptions::Namespaces;
 use crate::telemetry::LogFormat;
 
@@ -63,6 +63,35 @@ pub(super) struct OutboundFlags {
     extra_roots: Option<PathBuf>,
     #[command(flatten)]
     per_destination: PerDestinationFlags,
+    #[command(flatten)]
+    proxy: ProxyFlags,
+}
+
+/// The way out, where it is not a direct one.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Outbound requests")]
+struct ProxyFlags {
+    /// Connect to endpoints through this proxy (http://HOST:PORT), by CONNECT to the address that was
+    /// checked; no proxy is taken from the environment
+    #[arg(long = "outbound-proxy", value_name = "URL")]
+    url: Option<ProxyUrl>,
+    /// A file with user:password for the proxy; read for each connection
+    #[arg(long = "outbound-proxy-credentials", value_name = "FILE", requires = "url")]
+    credentials: Option<PathBuf>,
+    /// Have the proxy resolve host names, and restrict where they lead: their addresses are not checked by Herald
+    #[arg(long = "outbound-proxy-resolves", requires = "url")]
+    resolves: bool,
+}
+
+impl ProxyFlags {
+    fn config(&self) -> anyhow::Result<Option<ProxyConfig>> {
+        let Some(url) = self.url.clone() else { return Ok(None) };
+        let proxy = ProxyConfig { url, credentials: self.credentials.clone(), resolves: self.resolves };
+        if let (Err(what), Some(path)) = (proxy.check(), &proxy.credentials) {
+            anyhow::bail!("--outbound-proxy-credentials {}: {what}", path.display());
+        }
+        Ok(Some(proxy))
+    }
 }
 
 /// What one destination gets of all Webhooks together.
@@ -109,7 +138,8 @@ impl OutboundFlags {
             })
             .transpose()?;
         let per_destination = self.per_destination.config();
-        Ok(OutboundConfig { guard, extra_roots, per_destination, ..OutboundConfig::default() })
+        let proxy = self.proxy.config()?;
+        Ok(OutboundConfig { guard, extra_roots, per_destination, proxy, ..OutboundConfig::default() })
     }
 }
 

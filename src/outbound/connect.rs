@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! resolve ─> guard each address ─> TCP, a second address after 250 ms ─> TLS ─> HTTP/1.1
-//!                                   └─ only where the address has room
+//!                                   │ only where the address has room
+//!                                   └─ through the egress proxy, if there is one
 //! ```
 
 use std::io;
@@ -22,6 +23,7 @@ use super::destination::{Destinations, Entry, Gate, NoRoom, Permit, Waited, spen
 use super::error::find;
 use super::exchange::Progress;
 use super::metrics::{Connected, Handshake};
+use super::proxy::Proxy;
 use super::quota::Metered;
 use super::{Cause, ExchangeError, Guard, Metrics, Resolver, Step, tls};
 
@@ -47,6 +49,7 @@ pub(super) struct Shared {
     pub(super) resolver: Resolver,
     pub(super) guard: Guard,
     pub(super) destinations: Destinations,
+    pub(super) proxy: Option<Proxy>,
     pub(super) metrics: Metrics,
 }
 
@@ -75,6 +78,15 @@ pub(super) struct Rights<'a> {
     /// Spent when the first address is tried.
     pub(super) host: Option<Permit>,
     pub(super) waited: &'a mut Waited,
+}
+
+/// Where a connection may go.
+#[derive(Clone, Copy)]
+enum Way {
+    /// To an address that the guard allows.
+    Address(IpAddr),
+    /// To the host, wherever the egress proxy finds it.
+    Name,
 }
 
 /// A TCP connection, and its place at its address.
@@ -114,9 +126,9 @@ impl Target {
         progress: &mut Progress,
     ) -> Result<(Box<Connection>, Entry), Unconnected> {
         progress.begin(Step::Resolve);
-        let addresses = self.addresses().await?;
+        let ways = self.ways().await?;
         progress.begin(Step::Connect);
-        let Opened { stream, gate, entry } = self.connect_any(&addresses, rights).await?;
+        let Opened { stream, gate, entry } = self.connect_any(&ways, rights).await?;
         progress.begin(Step::Tls);
         let tls = self.handshake(stream).await?;
         let open = &self.shared.metrics.open;
@@ -124,23 +136,23 @@ impl Target {
         Ok((connection, entry))
     }
 
-    /// The first connection that comes about; else why the first address that was tried failed.
-    async fn connect_any(&self, addresses: &[IpAddr], rights: Rights<'_>) -> Result<Opened, Unconnected> {
+    /// The first connection that comes about; else why the first way that was tried failed.
+    async fn connect_any(&self, ways: &[Way], rights: Rights<'_>) -> Result<Opened, Unconnected> {
         let Rights { mut host, waited } = rights;
-        let mut waiting = addresses.iter().take(MAX_ADDRESSES);
+        let mut waiting = ways.iter().take(MAX_ADDRESSES);
         let mut attempts = FuturesUnordered::new();
         let (mut first_failure, mut first_full) = (None, None);
         loop {
             // Those that have no room are passed over.
-            let next = waiting.find_map(|&address| {
-                let admitted = self.admitted(address, waited);
+            let next = waiting.find_map(|&way| {
+                let admitted = self.admitted(way, waited);
                 admitted.map_err(|full| first_full.get_or_insert(full)).ok()
             });
             let more = next.is_some();
             if more {
                 spend(host.take());
             }
-            attempts.extend(next.map(Admitted::connect));
+            attempts.extend(next.map(|admitted| self.open(admitted)));
             let ended = if more {
                 tokio::time::timeout(NEXT_ADDRESS_AFTER, attempts.next()).await
             } else {
@@ -148,10 +160,8 @@ impl Target {
             };
             match ended {
                 Ok(Some(Ok(opened))) => return Ok(opened),
-                Ok(Some(Err((address, error)))) => {
-                    first_failure.get_or_insert_with(|| {
-                        ExchangeError::ConnectionFailed(Cause::new(explain_connect(address, &error), error))
-                    });
+                Ok(Some(Err(error))) => {
+                    first_failure.get_or_insert(error);
                 }
                 Ok(None) => {
                     return Err(match (first_failure, first_full) {
@@ -169,11 +179,54 @@ impl Target {
         }
     }
 
-    fn admitted(&self, address: IpAddr, waited: &mut Waited) -> Result<Admitted, NoRoom> {
-        let gate = self.shared.destinations.address(address);
+    fn admitted(&self, way: Way, waited: &mut Waited) -> Result<Admitted, NoRoom> {
+        let gate = match way {
+            Way::Address(address) => self.shared.destinations.address(address),
+            // Which address it is nobody here knows; the host has limits all the same.
+            Way::Name => Arc::default(),
+        };
         let entry = gate.enter(waited)?;
         let connect = gate.connect(waited)?;
-        Ok(Admitted { address: SocketAddr::new(address, self.port), gate, entry, connect })
+        Ok(Admitted { way, gate, entry, connect })
+    }
+
+    async fn open(&self, admitted: Admitted) -> Result<Opened, ExchangeError> {
+        let Admitted { way, gate, entry, connect } = admitted;
+        spend(connect);
+        let stream = match (&self.shared.proxy, way) {
+            (None, Way::Address(address)) => directly(SocketAddr::new(address, self.port)).await?,
+            (None, Way::Name) => {
+                let message = "there is no egress proxy to resolve the name".to_owned();
+                return Err(ExchangeError::ConnectionFailed(message.into()));
+            }
+            (Some(proxy), way) => {
+                let Shared { resolver, metrics, .. } = &*self.shared;
+                let tunnel = proxy.tunnel(&self.destination(way), resolver, metrics).await;
+                tunnel
+                    .map_err(|error| ExchangeError::ConnectionFailed(Cause::new(error.to_string(), error)))?
+            }
+        };
+        Ok(Opened { stream, gate, entry })
+    }
+
+    /// As a proxy is told it. A name is without the dot at its end, which rules of a proxy may not expect.
+    fn destination(&self, way: Way) -> String {
+        match way {
+            Way::Address(address) => SocketAddr::new(address, self.port).to_string(),
+            Way::Name => {
+                let name = self.host.strip_suffix('.').unwrap_or(&self.host).to_ascii_lowercase();
+                format!("{name}:{}", self.port)
+            }
+        }
+    }
+
+    async fn ways(&self) -> Result<Vec<Way>, ExchangeError> {
+        let proxy_resolves = self.shared.proxy.as_ref().is_some_and(Proxy::resolves);
+        if proxy_resolves && self.host.parse::<IpAddr>().is_err() {
+            self.shared.guard.check_host(&self.host)?;
+            return Ok(vec![Way::Name]);
+        }
+        Ok(self.addresses().await?.into_iter().map(Way::Address).collect())
     }
 
     async fn addresses(&self) -> Result<Vec<IpAddr>, ExchangeError> {
@@ -218,22 +271,23 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// An address that has room for a connection.
+/// A way that has room for a connection.
 struct Admitted {
-    address: SocketAddr,
+    way: Way,
     gate: Arc<Gate>,
     entry: Entry,
     connect: Option<Permit>,
 }
 
-impl Admitted {
-    async fn connect(self) -> Result<Opened, (SocketAddr, io::Error)> {
-        let Self { address, gate, entry, connect } = self;
-        spend(connect);
-        let stream = TcpStream::connect(address).await.map_err(|error| (address, error))?;
-        stream.set_nodelay(true).map_err(|error| (address, error))?;
-        Ok(Opened { stream, gate, entry })
-    }
+async fn directly(address: SocketAddr) -> Result<TcpStream, ExchangeError> {
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    connect
+        .await
+        .map_err(|error| ExchangeError::ConnectionFailed(Cause::new(explain_connect(address, &error), error)))
 }
 
 fn explain_connect(address: SocketAddr, error: &io::Error) -> String {

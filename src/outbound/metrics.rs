@@ -20,6 +20,7 @@ pub struct Metrics {
     handshakes: Family<HandshakeLabels, Counter>,
     pub(super) stale: Counter,
     waits: Family<WaitLabels, Counter>,
+    proxy_failures: Family<ProxyLabels, Counter>,
     pub(super) waiting: Gauge,
 }
 
@@ -51,6 +52,23 @@ struct WaitLabels {
 pub(super) enum Of {
     Host,
     Address,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProxyLabels {
+    reason: ProxyFailed,
+}
+
+/// Why there was no connection through the egress proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum ProxyFailed {
+    Unreachable,
+    CredentialsUnreadable,
+    CredentialsRefused,
+    Refused,
+    Failed,
+    NotHttp,
+    Closed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -103,6 +121,11 @@ impl Metrics {
             "Webhooks and challenges that wait for that now",
             self.waiting.clone(),
         );
+        registry.register(
+            "herald_outbound_proxy_failures",
+            "Connections that the egress proxy did not open, by reason",
+            self.proxy_failures.clone(),
+        );
     }
 
     pub(super) fn connected(&self, outcome: Connected) {
@@ -118,6 +141,10 @@ impl Metrics {
     /// The counter of those who wait for this.
     pub(super) fn waits(&self, limit: Limit, of: Of) -> Counter {
         self.waits.get_or_create(&WaitLabels { limit, of }).clone()
+    }
+
+    pub(super) fn proxy_failed(&self, reason: ProxyFailed) {
+        self.proxy_failures.get_or_create(&ProxyLabels { reason }).inc();
     }
 
     pub(super) fn handshake(&self, kind: Handshake) {

@@ -5,6 +5,7 @@
 //! Channel::exchange ── idle connection? ──────────────────────────┐
 //!        │ none                                                   v
 //!        └─> resolve (absolute name) ─> guard each address ─> connect ─> TLS ─> HTTP/1.1
+//!                                                               └─ or CONNECT, through an egress proxy
 //! ```
 //!
 //! **Guarantees.** No connection is made to an address that the [`Guard`]
@@ -30,6 +31,7 @@ mod exchange;
 mod guard;
 mod metrics;
 mod pool;
+mod proxy;
 mod quota;
 mod ramp;
 mod resolve;
@@ -53,6 +55,7 @@ pub use error::{Cause, ExchangeError, Overdue, Step};
 pub use exchange::{Answer, Exchange, Request};
 pub use guard::{Allowance, Forbidden, Guard};
 pub use metrics::Metrics;
+pub use proxy::{ProxyConfig, ProxyUrl};
 pub use resolve::Resolver;
 pub use signature::{SigningKeyError, SigningKeys};
 pub use tls::{TlsError, TlsSettings};
@@ -61,6 +64,7 @@ use crate::model::EndpointUri;
 use connect::{Shared, Target};
 use destination::Destinations;
 use pool::{Pool, Sweeper};
+use proxy::Proxy;
 use ramp::Ramp;
 use tls::Defaults;
 
@@ -88,6 +92,8 @@ pub struct OutboundConfig {
     pub max_idle: usize,
     /// What one host and one address may have, over all channels.
     pub per_destination: PerDestination,
+    /// The proxy that every connection goes through.
+    pub proxy: Option<ProxyConfig>,
 }
 
 impl Default for OutboundConfig {
@@ -100,6 +106,7 @@ impl Default for OutboundConfig {
             max_connection_age: Duration::from_mins(5),
             max_idle: 16_384,
             per_destination: PerDestination::default(),
+            proxy: None,
         }
     }
 }
@@ -149,6 +156,7 @@ impl Outbound {
                 resolver,
                 guard: config.guard,
                 destinations: Destinations::new(config.per_destination, &metrics),
+                proxy: config.proxy.map(Proxy::new),
                 metrics,
             }),
             defaults: Defaults::load(config.extra_roots.as_deref())?,

@@ -5,6 +5,7 @@ mod destinations;
 mod failures;
 mod hostile;
 mod limits;
+mod proxy;
 mod reuse;
 pub(crate) mod server;
 mod sessions;

@@ -113,6 +113,8 @@ fn a_wrong_or_misspelt_value_is_refused_with_its_place() {
             "at '/journal/persistence/accessMode': value must be one of",
         ),
         ("outbound.forbid={10.0.0.0}", "at '/outbound/forbid/0': '10.0.0.0' does not match pattern"),
+        ("outbound.proxy.url=https://proxy.example.com:3128", "at '/outbound/proxy/url'"),
+        ("outbound.proxy.url=http://ada:secret@proxy.example.com:3128", "at '/outbound/proxy/url'"),
         ("namespaces={a,a}", "at '/namespaces': items at 0 and 1 are equal"),
         ("namespaces={Identity}", "at '/namespaces/0': 'Identity' does not match pattern"),
         ("hostPolicy.default=allow", "at '/hostPolicy/default': value must be one of 'Allow', 'Deny'"),
@@ -138,6 +140,18 @@ fn values_end_up_where_they_belong() {
         ("journal.maxBacklog=2000000", "--max-backlog=2000000"),
         ("journal.maxBytes=80000000000", "--max-journal-bytes=80000000000"),
         ("journal.reserve=1000000000", "--journal-reserve=1000000000"),
+        (
+            "outbound.proxy.url=http://proxy.example.com:3128",
+            "--outbound-proxy=http://proxy.example.com:3128",
+        ),
+        (
+            "outbound.proxy.url=http://proxy.example.com:3128,outbound.proxy.credentialsSecret.name=proxy",
+            "--outbound-proxy-credentials=/etc/herald/proxy/credentials",
+        ),
+        (
+            "outbound.proxy.url=http://proxy.example.com:3128,outbound.proxy.credentialsSecret.name=proxy",
+            "secretName: proxy",
+        ),
         ("outbound.perDestination.maxPerSecond=2000000", "--max-per-second-per-destination=2000000"),
         ("service.port=8443", "--url=https://herald.herald-system.svc:8443"),
         ("dispatcher.extraEnv[0].name=A,dispatcher.extraEnv[0].value=b", "- name: A\n              value: b"),

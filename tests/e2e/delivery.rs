@@ -13,6 +13,7 @@ mod disk;
 mod flow;
 mod held;
 mod hostile;
+mod proxy;
 mod restart;
 mod status;
 mod wire;

@@ -206,19 +206,50 @@ readinessProbe:
 - --max-per-second-per-destination={{ int64 .maxPerSecond }}
 - --max-connects-per-second-per-destination={{ int64 .maxConnectsPerSecond }}
 {{- end }}
+{{- with .Values.outbound.proxy }}
+{{- if .url }}
+- --outbound-proxy={{ .url }}
+{{- if .resolves }}
+- --outbound-proxy-resolves
+{{- end }}
+{{- if .credentialsSecret.name }}
+- --outbound-proxy-credentials=/etc/herald/proxy/{{ .credentialsSecret.key }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if .Values.outbound.extraRoots.configMap }}
 - --outbound-extra-roots=/etc/herald/extra-roots/{{ .Values.outbound.extraRoots.key }}
 {{- end }}
 {{- end -}}
 
-{{- define "herald.extraRootsVolume" -}}
+{{/* The files that outbound requests need; empty if there are none. */}}
+{{- define "herald.outboundVolumes" -}}
+{{- with .Values.outbound.extraRoots.configMap -}}
 - name: extra-roots
   configMap:
-    name: {{ .Values.outbound.extraRoots.configMap }}
+    name: {{ . }}
+{{ end -}}
+{{- if include "herald.proxySecret" . -}}
+- name: proxy
+  secret:
+    secretName: {{ include "herald.proxySecret" . }}
+{{ end -}}
 {{- end -}}
 
-{{- define "herald.extraRootsMount" -}}
+{{- define "herald.outboundMounts" -}}
+{{- if .Values.outbound.extraRoots.configMap -}}
 - name: extra-roots
   mountPath: /etc/herald/extra-roots
   readOnly: true
+{{ end -}}
+{{- if include "herald.proxySecret" . -}}
+- name: proxy
+  mountPath: /etc/herald/proxy
+  readOnly: true
+{{ end -}}
+{{- end -}}
+
+{{/* The Secret with the egress proxy's credentials; empty if there is none. */}}
+{{- define "herald.proxySecret" -}}
+{{- if .Values.outbound.proxy.url }}{{ .Values.outbound.proxy.credentialsSecret.name }}{{ end -}}
 {{- end -}}

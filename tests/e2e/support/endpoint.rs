@@ -98,6 +98,11 @@ impl Endpoint {
         self.uri_of("/users")
     }
 
+    /// Its address and port.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
     /// Where another of its paths is; all of them do the same.
     pub fn uri_of(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)

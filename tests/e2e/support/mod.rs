@@ -36,6 +36,7 @@ pub mod pod;
 pub mod process;
 pub mod producer;
 pub mod program;
+pub mod proxy;
 pub mod received;
 pub mod webhook;
 

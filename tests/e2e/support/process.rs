@@ -31,6 +31,7 @@ pub struct HeraldProcess {
     namespaces: Vec<String>,
     extra_roots: bool,
     more: Vec<String>,
+    environment: Vec<(String, String)>,
     directory: TempDir,
     journal: PathBuf,
     disk: Option<Disk>,
@@ -48,25 +49,36 @@ struct Process {
 impl HeraldProcess {
     /// For these namespaces, trusting the test endpoints' authority; ready when this returns.
     pub async fn start(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, true, &[], None).await
+        Self::with(namespaces, true, &[], &[], None).await
     }
 
     /// The same, with its journal on a disk that can fail, and lose what was not fsynced.
     pub async fn start_on(disk: Disk, namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, true, &[], Some(disk)).await
+        Self::with(namespaces, true, &[], &[], Some(disk)).await
     }
 
     /// The same, trusting only the system's authorities where a webhook names no other.
     pub async fn start_trusting_the_system_alone(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, false, &[], None).await
+        Self::with(namespaces, false, &[], &[], None).await
     }
 
     /// The same, with more arguments.
     pub async fn start_with(namespaces: &[&Namespace], more: &[&str]) -> Self {
-        Self::with(namespaces, true, more, None).await
+        Self::with(namespaces, true, more, &[], None).await
     }
 
-    async fn with(namespaces: &[&Namespace], extra_roots: bool, more: &[&str], disk: Option<Disk>) -> Self {
+    /// The same, with these variables in its environment.
+    pub async fn start_in(namespaces: &[&Namespace], environment: &[(&str, &str)]) -> Self {
+        Self::with(namespaces, true, &[], environment, None).await
+    }
+
+    async fn with(
+        namespaces: &[&Namespace],
+        extra_roots: bool,
+        more: &[&str],
+        environment: &[(&str, &str)],
+        disk: Option<Disk>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pair = certificates::server(certificates::Certificate::Good);
         for (name, content) in
@@ -78,6 +90,10 @@ impl HeraldProcess {
             namespaces: namespaces.iter().map(|namespace| namespace.name().to_owned()).collect(),
             extra_roots,
             more: more.iter().map(|&argument| argument.to_owned()).collect(),
+            environment: environment
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             journal: disk.as_ref().map_or(directory.path().to_owned(), Disk::root).join("journal"),
             disk,
             directory,
@@ -127,6 +143,7 @@ impl HeraldProcess {
             command.args(["--namespace", namespace]);
         }
         command.env("KUBECONFIG", kubeconfig_path());
+        command.envs(self.environment.clone());
         command
     }
 
