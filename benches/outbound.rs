@@ -248,5 +248,5 @@ fn channel(files: &Files, address: SocketAddr) -> Channel {
         ..OutboundConfig::default()
     };
     let uri = format!("https://localhost:{}/users", address.port()).parse().unwrap();
-    Outbound::new(config).unwrap().channel(&uri, &TlsSettings::default()).unwrap()
+    Outbound::new(config).unwrap().channel("team", &uri, &TlsSettings::default()).unwrap()
 }

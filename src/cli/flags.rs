@@ -1,11 +1,12 @@
 //! The flags that subcommands share, each group for the part that it sets up.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::serving_certificate::ServingCertificateFlags;
@@ -13,7 +14,10 @@ use crate::dispatch::DispatchConfig;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
-use crate::outbound::{Allowance, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl};
+use crate::outbound::{
+    Allowance, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl, Resolver, cluster_domain,
+    parse_net,
+};
 use crate::subscriptions::Namespaces;
 use crate::telemetry::LogFormat;
 
@@ -51,13 +55,22 @@ impl ClusterFlags {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Outbound requests")]
 pub(super) struct OutboundFlags {
-    /// Allow endpoints in a range (10.1.0.0/16) or at a host (hooks.internal) that is
-    /// forbidden otherwise: loopback, private, link-local and the like (repeat for more)
-    #[arg(long = "outbound-allow", value_name = "CIDR|HOST")]
-    allow: Vec<String>,
+    /// Allow endpoints in a range (10.1.0.0/16), at a host (hooks.internal) or at hosts under a name
+    /// (*.hooks.internal) that are forbidden otherwise: loopback, private, link-local and the like;
+    /// to the Webhooks of all namespaces, or of the one before an equals sign (repeat for more)
+    #[arg(long = "outbound-allow", value_name = "[NAMESPACE=]CIDR|HOST")]
+    allow: Vec<Allowance>,
     /// Forbid endpoints in a range, such as the cluster's pods and services (repeat for more)
-    #[arg(long = "outbound-forbid", value_name = "CIDR")]
-    forbid: Vec<String>,
+    #[arg(long = "outbound-forbid", value_name = "CIDR", value_parser = range)]
+    forbid: Vec<IpNet>,
+    /// The domain of the cluster's own names, which are not resolved, beside cluster.local
+    /// [default: from the search list of /etc/resolv.conf]
+    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    cluster_domain: Option<String>,
+    /// Ask this name server for endpoints, in place of those of /etc/resolv.conf (repeat for more);
+    /// one that knows no internal zone tells tenants nothing about it
+    #[arg(long = "outbound-name-server", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    name_servers: Vec<SocketAddr>,
     /// CA certificates (PEM) that are trusted beside the system's
     #[arg(long = "outbound-extra-roots", value_name = "FILE")]
     extra_roots: Option<PathBuf>,
@@ -118,17 +131,10 @@ impl PerDestinationFlags {
 impl OutboundFlags {
     pub(super) fn config(&self) -> anyhow::Result<OutboundConfig> {
         let mut guard = Guard::default();
-        for text in &self.forbid {
-            match text.parse::<Allowance>() {
-                Ok(Allowance::Net(range)) => guard.forbidden_nets.push(range),
-                _ => anyhow::bail!("--outbound-forbid {text}: write a range such as 10.96.0.0/12"),
-            }
-        }
-        for text in &self.allow {
-            match text.parse::<Allowance>() {
-                Ok(allowance) => guard.allow(allowance),
-                Err(error) => anyhow::bail!("--outbound-allow {text}: {error}"),
-            }
+        guard.forbidden_nets.extend(&self.forbid);
+        guard.forbidden_suffixes.extend(self.cluster_domain.clone().or_else(cluster_domain));
+        for allowance in &self.allow {
+            guard.allow(allowance.clone());
         }
         let extra_roots = self
             .extra_roots
@@ -137,10 +143,34 @@ impl OutboundFlags {
                 std::fs::read(path).with_context(|| format!("--outbound-extra-roots {}", path.display()))
             })
             .transpose()?;
+        let resolver = match self.name_servers.as_slice() {
+            [] => None,
+            servers => Some(Resolver::asking(servers).context("--outbound-name-server")?),
+        };
         let per_destination = self.per_destination.config();
         let proxy = self.proxy.config()?;
-        Ok(OutboundConfig { guard, extra_roots, per_destination, proxy, ..OutboundConfig::default() })
+        Ok(OutboundConfig { guard, extra_roots, resolver, per_destination, proxy, ..OutboundConfig::default() })
     }
+}
+
+fn range(text: &str) -> Result<IpNet, String> {
+    parse_net(text).ok_or_else(|| "write a range such as 10.96.0.0/12".to_owned())
+}
+
+/// A name in lower case, without dots around it.
+fn domain(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(Destination::Host(name)) => Ok(name),
+        _ => Err("write a domain such as cluster.local".to_owned()),
+    }
+}
+
+/// An address, with the port of DNS unless it names another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
+    text.parse().ok().or_else(with_port).ok_or_else(|| {
+        "write an address such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353".to_owned()
+    })
 }
 
 /// What a person can see from outside.
@@ -300,6 +330,35 @@ impl DispatchFlags {
             max_view_age: self.max_view_age,
             circuit_threshold: self.circuit_threshold.into(),
             clock,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_server_is_an_address_with_or_without_a_port() {
+        let table = [
+            ("192.0.2.53", "192.0.2.53:53"),
+            ("192.0.2.53:5353", "192.0.2.53:5353"),
+            ("2001:db8::53", "[2001:db8::53]:53"),
+            ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
+        ];
+        for (text, address) in table {
+            assert_eq!(name_server(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for text in ["", "dns.example.com", "192.0.2.53:", "192.0.2.53:99999", "[2001:db8::53]"] {
+            assert!(name_server(text).unwrap_err().contains("192.0.2.53:5353"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_cluster_s_domain_is_a_name() {
+        assert_eq!(domain("K8s.Example.com."), Ok("k8s.example.com".to_owned()));
+        for text in ["", "10.0.0.0/8", "*.example.com", "a b"] {
+            assert!(domain(text).is_err(), "{text}");
         }
     }
 }

@@ -134,10 +134,11 @@ impl Challenges {
             under_way.by_name.insert(name.clone(), running);
             number
         };
+        let namespace = name.namespace.clone().unwrap_or_default();
         let slot = Slot { inner: self.0.clone(), name, number, ended };
         let inner = self.0.clone();
         self.0.tracker.spawn(async move {
-            let tried = inner.attempt(order, &uri, &tls);
+            let tried = inner.attempt(order, &namespace, &uri, &tls);
             if let Some(Some(trial)) = token.run_until_cancelled(tried).await {
                 slot.fill(trial);
             }
@@ -157,9 +158,15 @@ impl Inner {
     }
 
     /// `None` when the process ends.
-    async fn attempt(&self, order: Order, uri: &EndpointUri, tls: &TlsSettings) -> Option<Trial> {
+    async fn attempt(
+        &self,
+        order: Order,
+        namespace: &str,
+        uri: &EndpointUri,
+        tls: &TlsSettings,
+    ) -> Option<Trial> {
         let places = if order.again { &self.again } else { &self.first };
-        let channel = self.outbound.channel(uri, tls);
+        let channel = self.outbound.channel(namespace, uri, tls);
         let (began, verdict) = match &channel {
             Err(error) => {
                 let fault = Fault { reason: Reason::TLSFailed, message: error.to_string() };

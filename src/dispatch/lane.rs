@@ -228,7 +228,7 @@ impl<J: Journal> Lane<J> {
         let credentials = known.credentials.as_ref().ok()?;
         self.shared
             .outbound
-            .channel(&known.settings.uri, &credentials.tls)
+            .channel(&known.object.namespace, &known.settings.uri, &credentials.tls)
             .inspect_err(|error| tracing::warn!(webhook = %self.uid, %error, "no TLS with these settings"))
             .ok()
     }

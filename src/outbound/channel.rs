@@ -71,9 +71,9 @@ impl Channel {
     }
 
     /// Sends `request` to the endpoint and reads its answer, all within `limit`:
-    /// resolution, connection, TLS, headers and body. Only the wait that
-    /// spreads new connections after a start is not counted, since it is
-    /// Herald's own and not the endpoint's.
+    /// resolution, connection, TLS, headers and body. Only the waits after a
+    /// start are not counted, for the cluster's own ranges and for what spreads
+    /// new connections, since they are Herald's own and not the endpoint's.
     ///
     /// An exchange that does not end well closes its connection, and so does
     /// dropping the future.
@@ -109,13 +109,14 @@ impl Channel {
         let exchanged = tokio::time::timeout(limit, reused).await;
         let exchanged = match exchanged {
             Ok(Err(request)) => {
+                let left = limit.saturating_sub(began.elapsed());
                 let connect = self.0.target.gate.connect(&mut pass.waited)?;
+                self.0.target.shared.guard.cluster.settled().await;
                 let wait = self.0.ramp.wait(Instant::now());
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
                 }
                 progress = Progress::start(Step::Resolve);
-                let left = limit.saturating_sub(began.elapsed().saturating_sub(wait));
                 // Boxed, since it is large and seldom needed.
                 let fresh = Box::pin(self.fresh(request, connect, &mut pass, &mut progress));
                 match tokio::time::timeout(left, fresh).await {

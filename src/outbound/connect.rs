@@ -25,7 +25,8 @@ use super::exchange::Progress;
 use super::metrics::{Connected, Handshake};
 use super::proxy::Proxy;
 use super::quota::Metered;
-use super::{Cause, ExchangeError, Guard, Metrics, Resolver, Step, tls};
+use super::refusals::Refusals;
+use super::{Cause, ExchangeError, Forbidden, Guard, Metrics, Resolver, Step, tls};
 
 /// After this time without a connection the next address is tried as well (RFC 8305).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -34,6 +35,8 @@ const MAX_ADDRESSES: usize = 8;
 
 /// Where a channel's connections go, and what opening them needs.
 pub(super) struct Target {
+    /// Of the webhook, for what is allowed there and for the log.
+    pub(super) namespace: String,
     pub(super) host: String,
     /// Of the host.
     pub(super) gate: Arc<Gate>,
@@ -50,6 +53,7 @@ pub(super) struct Shared {
     pub(super) guard: Guard,
     pub(super) destinations: Destinations,
     pub(super) proxy: Option<Proxy>,
+    pub(super) refusals: Refusals,
     pub(super) metrics: Metrics,
 }
 
@@ -194,7 +198,13 @@ impl Target {
         let Admitted { way, gate, entry, connect } = admitted;
         spend(connect);
         let stream = match (&self.shared.proxy, way) {
-            (None, Way::Address(address)) => directly(SocketAddr::new(address, self.port)).await?,
+            (None, Way::Address(address)) => {
+                let connected = directly(SocketAddr::new(address, self.port)).await;
+                connected.map_err(|error| {
+                    let message = explain_connect(&self.host, self.port, &error);
+                    ExchangeError::ConnectionFailed(Cause::new(message, error))
+                })?
+            }
             (None, Way::Name) => {
                 let message = "there is no egress proxy to resolve the name".to_owned();
                 return Err(ExchangeError::ConnectionFailed(message.into()));
@@ -220,25 +230,28 @@ impl Target {
         }
     }
 
+    /// Where to connect to: all that the guard lets through.
     async fn ways(&self) -> Result<Vec<Way>, ExchangeError> {
-        let proxy_resolves = self.shared.proxy.as_ref().is_some_and(Proxy::resolves);
-        if proxy_resolves && self.host.parse::<IpAddr>().is_err() {
-            self.shared.guard.check_host(&self.host)?;
+        let Shared { guard, resolver, refusals, proxy, .. } = &*self.shared;
+        let refused = |forbidden| {
+            refusals.refused(&self.namespace, &self.host, &forbidden);
+            ExchangeError::AddressForbidden(forbidden)
+        };
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            let checked = guard.check_address(&self.namespace, address);
+            checked.map_err(|kind| refused(Forbidden::Literal { address, kind }))?;
+            return Ok(vec![Way::Address(address)]);
+        }
+        guard.check_host(&self.namespace, &self.host).map_err(refused)?;
+        if proxy.as_ref().is_some_and(Proxy::resolves) {
             return Ok(vec![Way::Name]);
         }
-        Ok(self.addresses().await?.into_iter().map(Way::Address).collect())
-    }
-
-    async fn addresses(&self) -> Result<Vec<IpAddr>, ExchangeError> {
-        let guard = &self.shared.guard;
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(guard.select(&self.host, vec![address])?);
-        }
-        guard.check_host(&self.host)?;
-        let found = self.shared.resolver.lookup(&self.host).await;
-        let found =
-            found.map_err(|message| ExchangeError::NameNotResolved { host: self.host.clone(), message })?;
-        Ok(guard.select(&self.host, found)?)
+        let found = resolver.lookup(&self.host).await.map_err(|error| {
+            refusals.unresolved(&self.namespace, &self.host, &error);
+            ExchangeError::NameNotResolved { host: self.host.clone(), message: error.to_string() }
+        })?;
+        let allowed = guard.select(&self.namespace, &self.host, found).map_err(refused)?;
+        Ok(allowed.into_iter().map(Way::Address).collect())
     }
 
     async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<Metered<TcpStream>>, ExchangeError> {
@@ -279,21 +292,17 @@ struct Admitted {
     connect: Option<Permit>,
 }
 
-async fn directly(address: SocketAddr) -> Result<TcpStream, ExchangeError> {
-    let connect = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    };
-    connect
-        .await
-        .map_err(|error| ExchangeError::ConnectionFailed(Cause::new(explain_connect(address, &error), error)))
+async fn directly(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
-fn explain_connect(address: SocketAddr, error: &io::Error) -> String {
+/// For tenants: which addresses a name has is not theirs to learn.
+fn explain_connect(host: &str, port: u16, error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::ConnectionRefused {
-        format!("nothing listens on {address}: connection refused")
+        format!("nothing listens on port {port} of {host}: connection refused")
     } else {
-        format!("cannot connect to {address}: {error}")
+        format!("cannot connect to port {port} of {host}: {error}")
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::guard::Forbidden;
+use super::Forbidden;
 use super::quota::TooMuch;
 use crate::api::Reason;
 

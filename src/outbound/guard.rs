@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Tenants say where requests go, so an address is callable only if it is
-//! global unicast and not of the cluster, or an administrator allowed it. The
+//! global unicast and not of the cluster, or an administrator allowed it, to all
+//! or to the webhook's namespace. The
 //! check is on the very address that is connected to, after resolution, so a
 //! name that changes its answer gains nothing.
 //!
@@ -17,155 +18,108 @@
 //! Forms that carry an IPv4 address inside an IPv6 address are refused as
 //! such, whatever they carry: no public endpoint needs them.
 
+mod allowance;
+mod forbidden;
+mod names;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use ipnet::IpNet;
 
+pub(crate) use allowance::parse_net;
+pub use allowance::{Allowance, Destination};
+pub(super) use forbidden::Detail;
+pub use forbidden::Forbidden;
+pub use names::NameKind;
+
+use super::ClusterNetworks;
 use super::addresses::{AddressKind, special};
+use allowance::Allowed;
 
 /// What may be called beyond, and what may not be called within, the public Internet.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Addresses that may be called whatever they are. Wins over the rest.
-    pub allowed_nets: Vec<IpNet>,
-    /// Names that may be resolved whatever they look like. Their addresses are checked all the same.
-    pub allowed_hosts: Vec<String>,
+    /// Wins over the rest. Addresses of allowed names are checked all the same.
+    allowed: Allowed,
+    /// The same for the webhooks of one namespace.
+    allowed_in: HashMap<String, Allowed>,
     /// Addresses that may not be called, such as the cluster's pods, services and nodes.
     pub forbidden_nets: Vec<IpNet>,
-    /// Names under these are the cluster's own and are not resolved.
+    /// Names under these, in lower case, are the cluster's own and are not resolved.
     pub forbidden_suffixes: Vec<String>,
+    /// As the former, and found out.
+    pub cluster: ClusterNetworks,
 }
 
 impl Default for Guard {
     fn default() -> Self {
         Self {
-            allowed_nets: Vec::new(),
-            allowed_hosts: Vec::new(),
+            allowed: Allowed::default(),
+            allowed_in: HashMap::new(),
             forbidden_nets: Vec::new(),
             forbidden_suffixes: vec!["svc".to_owned(), "cluster.local".to_owned()],
+            cluster: ClusterNetworks::default(),
         }
-    }
-}
-
-/// One thing that an administrator allows: a range of addresses, or a host name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allowance {
-    /// A CIDR, or a single address.
-    Net(IpNet),
-    /// A host name, in lower case.
-    Host(String),
-}
-
-impl FromStr for Allowance {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(net) = text.parse::<IpNet>() {
-            return Ok(Self::Net(net.trunc()));
-        }
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Net(address.into()));
-        }
-        let name = text.strip_suffix('.').unwrap_or(text);
-        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || !name.chars().all(good) || ends_in_number(name) {
-            return Err("must be a CIDR such as 10.0.0.0/8, an address, or a host name".to_owned());
-        }
-        Ok(Self::Host(name.to_ascii_lowercase()))
-    }
-}
-
-/// A host or an address that may not be called, and how to allow it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Forbidden {
-    /// An address of `host`, or `host` itself, is of a forbidden kind.
-    #[error(
-        "{}; an administrator can allow it with --outbound-allow {}",
-        describe(host, *address, *kind),
-        IpNet::from(*address)
-    )]
-    Address {
-        /// As the URI names it.
-        host: String,
-        /// The first of its addresses.
-        address: IpAddr,
-        /// What is wrong with it.
-        kind: AddressKind,
-    },
-    /// The name is one that only this cluster would resolve.
-    #[error(
-        "{host} is {what}, which Herald does not call; name the endpoint by its public name, \
-         or let an administrator allow it with --outbound-allow {host} and the CIDR of its address"
-    )]
-    Name {
-        /// As the URI names it.
-        host: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
-
-fn describe(host: &str, address: IpAddr, kind: AddressKind) -> String {
-    match host.parse::<IpAddr>() {
-        Ok(_) => format!("{address} is {kind}, which Herald does not call"),
-        Err(_) => format!("{host} has the address {address}, {kind}, which Herald does not call"),
     }
 }
 
 impl Guard {
     /// Adds what an administrator allows.
     pub fn allow(&mut self, allowance: Allowance) {
-        match allowance {
-            Allowance::Net(net) => self.allowed_nets.push(net),
-            Allowance::Host(host) => self.allowed_hosts.push(host),
+        match allowance.namespace {
+            None => self.allowed.add(allowance.to),
+            Some(namespace) => self.allowed_in.entry(namespace).or_default().add(allowance.to),
         }
     }
 
-    /// Whether a name may be resolved at all.
+    /// Whether a name may be resolved at all for a webhook of `namespace`.
     ///
     /// # Errors
-    /// It is a single label, is under a suffix of the cluster, or is an address
-    /// in a spelling that only some resolvers read as one.
-    pub fn check_host(&self, host: &str) -> Result<(), Forbidden> {
+    /// It is a single label, is under a suffix of the cluster, is of the machine
+    /// itself or of a metadata service, or is an address in a spelling that only
+    /// some resolvers read as one.
+    pub fn check_host(&self, namespace: &str, host: &str) -> Result<(), Forbidden> {
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        if self.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name)) {
+        if self.is_allowed(namespace, |allowed| allowed.host(&name)) {
             return Ok(());
         }
-        let what = if ends_in_number(&name) {
-            "an address in an unusual spelling"
-        } else if !name.contains('.') {
-            "a name without a domain"
-        } else if self.forbidden_suffixes.iter().any(|suffix| is_under(&name, suffix)) {
-            "a name of the cluster's own network"
-        } else {
-            return Ok(());
-        };
-        Err(Forbidden::Name { host: host.to_owned(), what })
+        let forbidden = |kind| Err(Forbidden::Name { host: host.to_owned(), kind });
+        names::forbidden(&name, &self.forbidden_suffixes).map_or(Ok(()), forbidden)
     }
 
-    /// Whether an address may be connected to.
+    /// Whether a webhook of `namespace` may connect to an address.
     ///
     /// # Errors
     /// The kind for which it may not.
-    pub fn check_address(&self, address: IpAddr) -> Result<(), AddressKind> {
-        if self.allowed_nets.iter().any(|net| net.contains(&address)) {
+    pub fn check_address(&self, namespace: &str, address: IpAddr) -> Result<(), AddressKind> {
+        if self.is_allowed(namespace, |allowed| allowed.address(address)) {
             return Ok(());
         }
-        if self.forbidden_nets.iter().any(|net| net.contains(&address)) {
+        // The kinds that everybody may know come first: they say more.
+        if let Some(kind) = special(address) {
+            return Err(kind);
+        }
+        let of_the_cluster = self.forbidden_nets.iter().any(|net| net.contains(&address));
+        if of_the_cluster || self.cluster.contains(address) {
             return Err(AddressKind::Cluster);
         }
-        special(address).map_or(Ok(()), Err)
+        Ok(())
     }
 
-    /// Those of a host's addresses that may be connected to: at least one.
+    /// Those of a name's addresses that may be connected to: at least one.
     ///
     /// # Errors
     /// There is none; the first is named. An empty answer is the caller's to refuse.
-    pub fn select(&self, host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Forbidden> {
+    pub fn select(
+        &self,
+        namespace: &str,
+        host: &str,
+        addresses: Vec<IpAddr>,
+    ) -> Result<Vec<IpAddr>, Forbidden> {
         let mut first = None;
         let mut allowed = addresses;
-        allowed.retain(|&address| match self.check_address(address) {
+        allowed.retain(|&address| match self.check_address(namespace, address) {
             Ok(()) => true,
             Err(kind) => {
                 first.get_or_insert((address, kind));
@@ -174,26 +128,15 @@ impl Guard {
         });
         match first {
             Some((address, kind)) if allowed.is_empty() => {
-                Err(Forbidden::Address { host: host.to_owned(), address, kind })
+                Err(Forbidden::Resolved { host: host.to_owned(), address, kind })
             }
             Some(_) | None => Ok(allowed),
         }
     }
-}
 
-/// Whether the last label is a number, decimal, octal or hexadecimal: then some
-/// resolvers take the whole for an IPv4 address.
-fn ends_in_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    match hex {
-        Some(digits) => digits.chars().all(|c| c.is_ascii_hexdigit()),
-        None => !last.is_empty() && last.chars().all(|c| c.is_ascii_digit()),
+    fn is_allowed(&self, namespace: &str, judge: impl Fn(&Allowed) -> bool) -> bool {
+        judge(&self.allowed) || self.allowed_in.get(namespace).is_some_and(judge)
     }
-}
-
-fn is_under(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -201,75 +144,82 @@ mod tests {
     use super::AddressKind as K;
     use super::*;
 
+    fn guard(allowances: &[&str]) -> Guard {
+        let mut guard = Guard::default();
+        for allowance in allowances {
+            guard.allow(allowance.parse().unwrap());
+        }
+        guard
+    }
+
     #[test]
     fn the_cluster_s_ranges_are_forbidden_and_what_is_allowed_wins() {
-        let mut guard = Guard { forbidden_nets: vec!["198.200.0.0/16".parse().unwrap()], ..Guard::default() };
-        guard.allow("198.200.7.0/24".parse().unwrap());
-        guard.allow("::1".parse().unwrap());
+        let mut guard = guard(&["198.200.7.0/24", "::1", "9.9.9.9"]);
+        guard.forbidden_nets = vec!["198.200.0.0/16".parse().unwrap()];
+        guard.cluster.publish(&["9.9.9.0/24".parse().unwrap()]);
         let table = [
             ("198.200.1.1", Some(K::Cluster)),
             ("198.200.7.1", None),
             ("198.201.0.1", None),
+            ("9.9.9.8", Some(K::Cluster)),
+            ("9.9.9.9", None),
             ("::1", None),
             ("::ffff:198.200.7.1", Some(K::Ipv4Mapped)),
         ];
         for (address, kind) in table {
-            assert_eq!(guard.check_address(address.parse().unwrap()).err(), kind, "{address}");
+            assert_eq!(guard.check_address("any", address.parse().unwrap()).err(), kind, "{address}");
         }
+        guard.cluster.publish(&["9.9.8.0/24".parse().unwrap()]);
+        assert_eq!(guard.check_address("any", "9.9.9.8".parse().unwrap()), Ok(()));
     }
 
     #[test]
     fn of_a_mixed_answer_only_what_is_allowed_is_used() {
         let guard = Guard::default();
         let addresses = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect::<Vec<IpAddr>>();
-        let mixed = guard.select("mixed.example.com", addresses(&["10.0.0.1", "8.8.8.8", "64:ff9b::1"]));
+        let mixed =
+            guard.select("any", "mixed.example.com", addresses(&["10.0.0.1", "8.8.8.8", "64:ff9b::1"]));
         assert_eq!(mixed, Ok(addresses(&["8.8.8.8"])));
-        let refused = guard.select("db.example.com", addresses(&["10.0.0.1", "::1"])).unwrap_err();
+    }
+
+    #[test]
+    fn a_tenant_is_told_what_they_wrote_and_an_administrator_everything() {
+        let forbidden_nets = vec!["9.9.9.0/24".parse().unwrap()];
+        let guard = Guard { forbidden_nets, ..Guard::default() };
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let refused =
+            guard.select("team", "db.example.com", vec![address("10.0.0.1"), address("::1")]).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.starts_with("db.example.com leads to an address that Herald does not call;"), "{said}");
+        assert!(!said.contains("10.0.0.1") && !said.contains("private"), "{said}");
+        let detail = refused.detail("team");
+        assert_eq!((detail.address, detail.kind.as_str()), (Some(address("10.0.0.1")), "a private address"));
+        assert_eq!(detail.allow, "--outbound-allow team=10.0.0.1/32");
+
+        let literal = Forbidden::Literal { address: address("::1"), kind: K::Loopback };
+        assert!(literal.to_string().starts_with("::1 is a loopback address, which"), "{literal}");
+        let literal = Forbidden::Literal { address: address("9.9.9.9"), kind: K::Cluster };
+        assert!(!literal.to_string().contains("cluster"), "{literal}");
+
+        let name = guard.check_host("team", "db.team.svc").unwrap_err();
+        assert!(name.to_string().contains("--outbound-allow db.team.svc"), "{name}");
         assert_eq!(
-            refused.to_string(),
-            "db.example.com has the address 10.0.0.1, a private address, which Herald does not call; \
-             an administrator can allow it with --outbound-allow 10.0.0.1/32"
+            name.detail("team").allow,
+            "--outbound-allow team=db.team.svc, and the CIDR of its address"
         );
-        let literal = guard.select("::1", addresses(&["::1"])).unwrap_err();
-        assert!(literal.to_string().starts_with("::1 is a loopback address"), "{literal}");
     }
 
     #[test]
-    fn a_name_of_the_cluster_is_not_even_resolved() {
-        let mut guard = Guard::default();
-        guard.allow("Receiver.demo.svc".parse().unwrap());
-        let table = [
-            ("hooks.example.com", true),
-            ("hooks.example.com.", true),
-            ("svc.example.com", true),
-            ("notsvc.mysvc", true),
-            ("localhost", false),
-            ("kubernetes", false),
-            ("kubernetes.", false),
-            ("kubernetes.default.svc", false),
-            ("KUBERNETES.DEFAULT.SVC.", false),
-            ("kubernetes.default.svc.cluster.local", false),
-            ("receiver.demo.svc", true),
-            ("other.demo.svc", false),
-            ("2130706433", false),
-            ("127.1", false),
-            ("0x7f.0.0.0x1", false),
-            ("1.2.3.4.", false),
-        ];
-        for (host, allowed) in table {
-            assert_eq!(guard.check_host(host).is_ok(), allowed, "{host}");
-        }
-    }
-
-    #[test]
-    fn an_allowance_is_a_range_an_address_or_a_name() {
-        let net = |text: &str| Ok(Allowance::Net(text.parse().unwrap()));
-        assert_eq!("10.1.2.3/8".parse(), net("10.0.0.0/8"));
-        assert_eq!("127.0.0.1".parse(), net("127.0.0.1/32"));
-        assert_eq!("fd00::/8".parse(), net("fd00::/8"));
-        assert_eq!("LocalHost".parse(), Ok(Allowance::Host("localhost".to_owned())));
-        for text in ["", "10.0.0.0/33", "127.1", "a b", "https://x"] {
-            assert!(text.parse::<Allowance>().is_err(), "{text}");
+    fn what_is_allowed_to_one_namespace_is_not_allowed_to_another() {
+        let guard = guard(&["a=10.0.0.0/8", "a=db.a.svc", "a=*.hooks.svc", "*.all.svc", "192.168.0.0/16"]);
+        let address = |namespace, text: &str| guard.check_address(namespace, text.parse().unwrap()).is_ok();
+        let host = |namespace, name| guard.check_host(namespace, name).is_ok();
+        for (namespace, is_a) in [("a", true), ("b", false), ("", false), ("A", false), ("a ", false)] {
+            assert_eq!(address(namespace, "10.1.1.1"), is_a, "{namespace:?}");
+            assert_eq!(host(namespace, "db.a.svc"), is_a, "{namespace:?}");
+            assert_eq!(host(namespace, "x.y.HOOKS.svc."), is_a, "{namespace:?}");
+            assert!(!host(namespace, "hooks.svc") && !host(namespace, "badhooks.svc"), "{namespace:?}");
+            assert!(address(namespace, "192.168.1.1") && host(namespace, "x.all.svc"), "{namespace:?}");
         }
     }
 }

@@ -30,10 +30,12 @@ mod error;
 mod exchange;
 mod guard;
 mod metrics;
+mod networks;
 mod pool;
 mod proxy;
 mod quota;
 mod ramp;
+mod refusals;
 mod resolve;
 mod signature;
 #[cfg(test)]
@@ -53,10 +55,12 @@ pub use channel::Channel;
 pub use destination::{Limit, NoRoom, Pass, PerDestination, Permit};
 pub use error::{Cause, ExchangeError, Overdue, Step};
 pub use exchange::{Answer, Exchange, Request};
-pub use guard::{Allowance, Forbidden, Guard};
+pub(crate) use guard::parse_net;
+pub use guard::{Allowance, Destination, Forbidden, Guard, NameKind};
 pub use metrics::Metrics;
+pub use networks::ClusterNetworks;
 pub use proxy::{ProxyConfig, ProxyUrl};
-pub use resolve::Resolver;
+pub use resolve::{Resolver, cluster_domain};
 pub use signature::{SigningKeyError, SigningKeys};
 pub use tls::{TlsError, TlsSettings};
 
@@ -66,6 +70,7 @@ use destination::Destinations;
 use pool::{Pool, Sweeper};
 use proxy::Proxy;
 use ramp::Ramp;
+use refusals::Refusals;
 use tls::Defaults;
 
 /// The most bytes of an answer's body that are read.
@@ -81,7 +86,7 @@ pub struct OutboundConfig {
     pub guard: Guard,
     /// CA certificates (PEM) that are trusted beside the system's.
     pub extra_roots: Option<Vec<u8>>,
-    /// Who resolves names; `None` is the system's resolver.
+    /// Who resolves names; `None` is the name servers of `/etc/resolv.conf`.
     pub resolver: Option<Resolver>,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
@@ -157,6 +162,7 @@ impl Outbound {
                 guard: config.guard,
                 destinations: Destinations::new(config.per_destination, &metrics),
                 proxy: config.proxy.map(Proxy::new),
+                refusals: Refusals::default(),
                 metrics,
             }),
             defaults: Defaults::load(config.extra_roots.as_deref())?,
@@ -166,15 +172,21 @@ impl Outbound {
         })))
     }
 
-    /// The way to the endpoint of one webhook under one version of its TLS
-    /// settings. It connects only when something is sent.
+    /// The way to the endpoint of one webhook of `namespace` under one version of
+    /// its TLS settings. It connects only when something is sent.
     ///
     /// # Errors
     /// The TLS settings cannot be used together.
-    pub fn channel(&self, uri: &EndpointUri, tls: &TlsSettings) -> Result<Channel, TlsError> {
+    pub fn channel(
+        &self,
+        namespace: &str,
+        uri: &EndpointUri,
+        tls: &TlsSettings,
+    ) -> Result<Channel, TlsError> {
         let host = uri.host();
         let name = host.strip_suffix('.').unwrap_or(host);
         let target = Target {
+            namespace: namespace.to_owned(),
             host: host.to_owned(),
             gate: self.0.shared.destinations.host(host),
             port: uri.port(),

@@ -4,23 +4,29 @@
 //! so that no name of a tenant can become one of the cluster's. `/etc/hosts` is
 //! honoured, as it was when the process started. Answers are kept as long as
 //! they say, at most a minute, and failures five seconds.
+//!
+//! Whoever names a host learns whether the name servers know it. So an
+//! administrator may have others asked than those of `/etc/resolv.conf`: ones
+//! that know no internal zone.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::rr::Name;
+use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 /// Who answers for host names.
 #[derive(Clone)]
 pub enum Resolver {
-    /// The name servers of `/etc/resolv.conf`, and `/etc/hosts`.
-    System(Arc<TokioResolver>),
+    /// Name servers, and before them `/etc/hosts`.
+    Dns(Arc<TokioResolver>),
     /// A fixed table by lower-case name.
     Table(Arc<HashMap<String, Vec<IpAddr>>>),
 }
@@ -32,12 +38,32 @@ impl Resolver {
     /// # Errors
     /// The resolver cannot be built from what the files say.
     pub fn system() -> Result<Self, NetError> {
-        let mut builder = TokioResolver::builder_tokio().or_else(|error| {
+        let builder = TokioResolver::builder_tokio().or_else(|error| {
             tracing::warn!(%error, "no usable /etc/resolv.conf; asking the name server on 127.0.0.1");
             let local = NameServerConfig::udp_and_tcp(IpAddr::from([127, 0, 0, 1]));
             let config = ResolverConfig::from_name_servers(vec![local]);
             Ok::<_, NetError>(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
         })?;
+        Self::build(builder)
+    }
+
+    /// Asks these name servers, by UDP and where an answer is too long for that by TCP.
+    ///
+    /// # Errors
+    /// The resolver cannot be built.
+    pub fn asking(name_servers: &[SocketAddr]) -> Result<Self, NetError> {
+        let servers = name_servers.iter().map(|address| {
+            let mut server = NameServerConfig::udp_and_tcp(address.ip());
+            for connection in &mut server.connections {
+                connection.port = address.port();
+            }
+            server
+        });
+        let config = ResolverConfig::from_name_servers(servers.collect());
+        Self::build(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+    }
+
+    fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, NetError> {
         let options = builder.options_mut();
         options.use_hosts_file = ResolveHosts::Always;
         options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
@@ -45,7 +71,7 @@ impl Resolver {
         options.positive_max_ttl = Some(Duration::from_mins(1));
         options.negative_max_ttl = Some(Duration::from_secs(5));
         options.cache_size = 16_384;
-        Ok(Self::System(Arc::new(builder.build()?)))
+        Ok(Self::Dns(Arc::new(builder.build()?)))
     }
 
     /// Answers from `table` alone.
@@ -56,14 +82,13 @@ impl Resolver {
     /// The addresses of `host`: at least one, IPv6 and IPv4 in turn.
     ///
     /// # Errors
-    /// What went wrong, in a sentence without the name.
-    pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+    /// There is none, or none is known.
+    pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
         let addresses: Vec<IpAddr> = match self {
-            Self::System(resolver) => {
-                let mut name =
-                    Name::from_ascii(host).map_err(|error| format!("it is not a host name: {error}"))?;
+            Self::Dns(resolver) => {
+                let mut name = Name::from_ascii(host).map_err(Unresolved::NotAName)?;
                 name.set_fqdn(true);
-                resolver.lookup_ip(name).await.map_err(|error| explain(&error))?.iter().collect()
+                resolver.lookup_ip(name).await.map_err(Unresolved::from)?.iter().collect()
             }
             Self::Table(table) => {
                 let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -71,7 +96,7 @@ impl Resolver {
             }
         };
         if addresses.is_empty() {
-            return Err("the name does not exist".to_owned());
+            return Err(Unresolved::NoSuchName);
         }
         Ok(in_turn(addresses))
     }
@@ -80,20 +105,51 @@ impl Resolver {
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::System(_) => "Resolver::System",
+            Self::Dns(_) => "Resolver::Dns",
             Self::Table(_) => "Resolver::Table",
         })
     }
 }
 
-fn explain(error: &NetError) -> String {
-    if error.is_nx_domain() {
-        "the name does not exist".to_owned()
-    } else if error.is_no_records_found() {
-        "the name has no IPv4 and no IPv6 address".to_owned()
-    } else {
-        format!("the name servers gave no answer: {error}")
+/// Why a host has no address. Its `Display` is for tenants: a sentence without
+/// the name, and without what name servers say or where they are.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unresolved {
+    #[error("it is not a host name: {0}")]
+    NotAName(#[source] ProtoError),
+    #[error("the name does not exist")]
+    NoSuchName,
+    #[error("the name has no IPv4 and no IPv6 address")]
+    NoAddress,
+    #[error("the name servers gave no answer")]
+    NoAnswer(#[source] NetError),
+}
+
+impl From<NetError> for Unresolved {
+    fn from(error: NetError) -> Self {
+        if error.is_nx_domain() {
+            Self::NoSuchName
+        } else if error.is_no_records_found() {
+            Self::NoAddress
+        } else {
+            Self::NoAnswer(error)
+        }
     }
+}
+
+/// The domain of the cluster's names, as a pod's search list in `/etc/resolv.conf` has it.
+pub fn cluster_domain() -> Option<String> {
+    let (config, _) = read_system_conf().ok()?;
+    cluster_domain_of(config.search())
+}
+
+/// A kubelet writes `NAMESPACE.svc.DOMAIN`, `svc.DOMAIN` and `DOMAIN`.
+fn cluster_domain_of(search: &[Name]) -> Option<String> {
+    search.iter().find_map(|name| {
+        let name = name.to_ascii().to_ascii_lowercase();
+        let domain = name.strip_prefix("svc.")?.trim_end_matches('.');
+        (!domain.is_empty()).then(|| domain.to_owned())
+    })
 }
 
 /// IPv6 and IPv4 by turns (RFC 8305), so that a network without one of them
@@ -121,6 +177,20 @@ mod tests {
             in_turn(addresses(&["1.1.1.1", "1.1.1.2", "1.1.1.3", "2a00::1"])),
             addresses(&["2a00::1", "1.1.1.1", "1.1.1.2", "1.1.1.3"])
         );
+    }
+
+    #[test]
+    fn the_cluster_s_domain_is_what_follows_svc_in_the_search_list() {
+        let table = [
+            (&["identity.svc.Example.org", "svc.Example.org.", "example.org"][..], Some("example.org")),
+            (&["svc.cluster.local", "svc.other"], Some("cluster.local")),
+            (&["corp.example", "svc", "svc."], None),
+            (&[], None),
+        ];
+        for (search, domain) in table {
+            let names: Vec<_> = search.iter().map(|name| Name::from_ascii(name).unwrap()).collect();
+            assert_eq!(cluster_domain_of(&names).as_deref(), domain, "{search:?}");
+        }
     }
 
     #[tokio::test]

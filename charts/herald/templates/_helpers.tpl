@@ -198,6 +198,11 @@ readinessProbe:
 {{- range .Values.outbound.allow }}
 - --outbound-allow={{ . }}
 {{- end }}
+{{- range $namespace, $allowed := .Values.outbound.allowByNamespace }}
+{{- range $allowed }}
+- --outbound-allow={{ $namespace }}={{ . }}
+{{- end }}
+{{- end }}
 {{- range .Values.outbound.forbid }}
 - --outbound-forbid={{ . }}
 {{- end }}
@@ -216,6 +221,12 @@ readinessProbe:
 - --outbound-proxy-credentials=/etc/herald/proxy/{{ .credentialsSecret.key }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- with .Values.outbound.clusterDomain }}
+- --cluster-domain={{ . }}
+{{- end }}
+{{- range .Values.outbound.nameServers }}
+- --outbound-name-server={{ . }}
 {{- end }}
 {{- if .Values.outbound.extraRoots.configMap }}
 - --outbound-extra-roots=/etc/herald/extra-roots/{{ .Values.outbound.extraRoots.key }}

@@ -14,7 +14,7 @@ type Answering = fn(&str) -> String;
 
 async fn verdict(outbound: &Outbound, host: &str, port: u16) -> Option<Reason> {
     let uri: EndpointUri = format!("https://{host}:{port}/users").parse().unwrap();
-    let channel = outbound.channel(&uri, &TlsSettings::default()).unwrap();
+    let channel = outbound.channel("team", &uri, &TlsSettings::default()).unwrap();
     let pass = channel.admission(None).await;
     challenge(&channel, &uri, pass).await.unwrap().err().map(|failure| failure.reason())
 }

@@ -1,11 +1,7 @@
 //! Each way to get no answer has its reason, and a message that helps.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -41,11 +37,11 @@ async fn no_connection_is_made_to_a_forbidden_address() {
     config.guard = crate::outbound::Guard::default();
     let outbound = Outbound::new(config).unwrap();
     let table = [
-        ("receiver.test", "receiver.test has the address 127.0.0.1, a loopback address"),
+        ("receiver.test", "receiver.test leads to an address that Herald does not call"),
         ("127.0.0.1", "127.0.0.1 is a loopback address"),
         ("[64:ff9b::7f00:1]", "a NAT64 address"),
         ("127.1", "an address in an unusual spelling"),
-        ("localhost", "a name without a domain"),
+        ("localhost", "a name of the machine itself"),
         ("receiver.demo.svc", "a name of the cluster's own network"),
     ];
     for (host, words) in table {
@@ -67,7 +63,9 @@ async fn nobody_listens() {
     };
     let error =
         channel(&outbound, "receiver.test", address).exchange(post(""), DEADLINE).await.end.unwrap_err();
-    assert_is(&error, Reason::ConnectionFailed, "connection refused");
+    let words = format!("nothing listens on port {} of receiver.test: connection refused", address.port());
+    assert_is(&error, Reason::ConnectionFailed, &words);
+    assert!(!error.to_string().contains("127.0.0.1"), "{error}");
 }
 
 #[tokio::test]
@@ -197,11 +195,7 @@ async fn an_endpoint_that_speaks_first_or_goes_at_once_is_told_apart() {
 /// A resolver whose only name server takes each question and answers none.
 async fn deaf_resolver() -> (Resolver, UdpSocket) {
     let socket = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
-    let mut server = NameServerConfig::udp(LOCALHOST);
-    server.connections[0].port = socket.local_addr().unwrap().port();
-    let config = ResolverConfig::from_name_servers(vec![server]);
-    let built = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build();
-    (Resolver::System(Arc::new(built.unwrap())), socket)
+    (Resolver::asking(&[socket.local_addr().unwrap()]).unwrap(), socket)
 }
 
 /// A port that has as many connections waiting as it takes, and accepts none.

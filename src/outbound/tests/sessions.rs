@@ -20,7 +20,7 @@ async fn a_ca_of_the_webhook_s_own_is_trusted_in_place_of_the_others() {
         let pair = authority.sign(&["receiver.test"]);
         let server = Server::start(server::tls(&pair, None), |_, stream| answer_all(stream, OK)).await;
         let uri = format!("https://receiver.test:{}/", server.address.port()).parse().unwrap();
-        let channel = outbound.channel(&uri, &settings).unwrap();
+        let channel = outbound.channel("team", &uri, &settings).unwrap();
         let answer = channel.exchange(post(""), DEADLINE).await.end;
         assert_eq!(answer.is_ok(), trusted, "{answer:?}");
         assert_eq!(answer.err().map(|error| error.reason()), (!trusted).then_some(Reason::TLSFailed));
@@ -39,7 +39,8 @@ async fn the_client_certificate_is_shown_to_who_asks_for_it() {
         let client = signer.sign(&["herald"]);
         let settings =
             TlsSettings::parse(None, Some((client.certificate.as_bytes(), client.key.as_bytes()))).unwrap();
-        let answer = outbound.channel(&uri, &settings).unwrap().exchange(post(""), DEADLINE).await.end;
+        let answer =
+            outbound.channel("team", &uri, &settings).unwrap().exchange(post(""), DEADLINE).await.end;
         assert_eq!(answer.is_ok(), accepted, "{answer:?}");
         if let Err(error) = answer {
             assert_eq!(error.reason(), Reason::TLSFailed);

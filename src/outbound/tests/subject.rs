@@ -34,7 +34,7 @@ pub(crate) fn outbound(authority: &Authority) -> Outbound {
 
 pub(crate) fn channel(outbound: &Outbound, host: &str, server: SocketAddr) -> Channel {
     let uri = format!("https://{host}:{}/users?a=b", server.port()).parse().unwrap();
-    outbound.channel(&uri, &TlsSettings::default()).unwrap()
+    outbound.channel("team", &uri, &TlsSettings::default()).unwrap()
 }
 
 pub(crate) fn post(body: &'static str) -> Request {

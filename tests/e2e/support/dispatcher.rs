@@ -119,8 +119,10 @@ impl<'n> Dispatcher<'n> {
         };
         let subscriptions = Subscriptions::new(namespaces, materials);
         tasks.spawn(subscriptions.clone().run(watching, shutdown.clone()));
+        let mut guard = Guard::default();
+        guard.allow("127.0.0.0/8".parse().unwrap());
         let outbound = Outbound::new(OutboundConfig {
-            guard: Guard { allowed_nets: vec!["127.0.0.0/8".parse().unwrap()], ..Guard::default() },
+            guard,
             extra_roots: Some(authority_pem().into_bytes()),
             ..OutboundConfig::default()
         })
