@@ -1,10 +1,13 @@
 //! The client against real TLS servers on loopback. The servers, and the client's
 //! settings for them, serve the tests of its users too.
 
+mod corpus;
 mod destinations;
 mod failures;
 mod hostile;
 mod limits;
+#[path = "../../tests/names/mod.rs"]
+mod names;
 mod proxy;
 mod reuse;
 pub(crate) mod server;

@@ -112,8 +112,26 @@ impl Server {
         F: Fn(usize, Stream) -> S + Clone + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
+        Self::on(IpAddr::V4(Ipv4Addr::LOCALHOST), tls, serve).await
+    }
+
+    /// The same on another address, on a port of its own.
+    pub(crate) async fn on<F, S>(address: IpAddr, tls: ServerConfig, serve: F) -> Self
+    where
+        F: Fn(usize, Stream) -> S + Clone + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        Self::at((address, 0).into(), tls, serve).await
+    }
+
+    /// The same on a port that the test names.
+    pub(crate) async fn at<F, S>(address: SocketAddr, tls: ServerConfig, serve: F) -> Self
+    where
+        F: Fn(usize, Stream) -> S + Clone + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
         let acceptor = TlsAcceptor::from(Arc::new(tls));
-        Self::raw(IpAddr::V4(Ipv4Addr::LOCALHOST), move |number, tcp| {
+        Self::raw_at(address, move |number, tcp| {
             let (acceptor, serve) = (acceptor.clone(), serve.clone());
             async move {
                 // A handshake that fails is what some tests are about.
@@ -131,7 +149,15 @@ impl Server {
         F: Fn(usize, TcpStream) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        Self::raw_at((address, 0).into(), serve).await
+    }
+
+    async fn raw_at<F, S>(address: SocketAddr, serve: F) -> Self
+    where
+        F: Fn(usize, TcpStream) -> S + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = connections.clone();
