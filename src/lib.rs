@@ -13,7 +13,7 @@
 //!
 //! Arrows between modules point one way: `cli` → {`controller`, `manage`,
 //! `replays`, `certificates`} → {`ingest`, `dispatch`} → {`access`, `subscriptions`,
-//! `journal`, `outbound`} → {`api`, `model`}.
+//! `networks`, `journal`, `outbound`} → {`api`, `model`}.
 
 pub mod access;
 pub mod api;
@@ -25,6 +25,7 @@ pub mod ingest;
 pub mod journal;
 pub mod manage;
 pub mod model;
+pub mod networks;
 pub mod outbound;
 pub mod replays;
 pub mod subscriptions;

@@ -30,13 +30,16 @@ use crate::journal::Journal as _;
 use crate::journal::embedded::Embedded;
 use crate::manage::Management;
 use crate::model::Clock;
-use crate::outbound::Outbound;
+use crate::outbound::{ClusterNetworks, Outbound};
 use crate::subscriptions::{Freshness, Materials, Subscriptions};
 use crate::telemetry::{Check, Health, init_logs, serve};
-use crate::{access, dispatch, ingest, manage, replays};
+use crate::{access, dispatch, ingest, manage, networks, replays};
 
 /// After this long without a turn of its loop, only a restart can help a controller.
 const STUCK: Duration = Duration::from_mins(1);
+
+/// For so long after its start a process sends nothing until it knows the cluster's own networks.
+const FIND_OUT: Duration = Duration::from_secs(10);
 
 /// How long parts may take to end where no flag says it: less than a pod's usual grace period.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -73,7 +76,14 @@ impl Assembly {
         tracing::info!(address = %listener.local_addr()?, "serving metrics and health");
         let config = Config::infer().await.context("no cluster: run in a pod, or set KUBECONFIG")?;
         let client = Client::try_from(config.clone())?;
-        let outbound = Outbound::new(outbound.config()?)?;
+        let found_out = ClusterNetworks::awaited(Instant::now() + FIND_OUT);
+        let looking = networks::Surroundings {
+            client: outbound.discovers(&cluster.namespaces()).then(|| client.clone()),
+            api_servers: api_servers(&config, outbound),
+            networks: found_out.clone(),
+            metrics: networks::Metrics::default(),
+        };
+        let outbound = Outbound::new(outbound.config(found_out)?)?;
         let own_namespace =
             cluster.own_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         let shutdown = CancellationToken::new();
@@ -94,6 +104,8 @@ impl Assembly {
             cluster,
         };
         outbound.metrics().register(&mut assembly.registry);
+        looking.metrics.register(&mut assembly.registry);
+        assembly.part("networks", networks::run(looking, shutdown.clone()));
         let namespaces = assembly.cluster.namespaces();
         assembly.part("secrets", materials.run(client, namespaces, shutdown.clone()));
         assembly.part("outbound", outbound.run(shutdown));
@@ -274,6 +286,12 @@ impl Assembly {
     fn instance(&self) -> String {
         self.cluster.instance.clone().unwrap_or_else(|| format!("herald-{}", uuid::Uuid::new_v4()))
     }
+}
+
+/// Where the API server is, by all that this process knows without asking it.
+fn api_servers(config: &Config, outbound: &OutboundFlags) -> Vec<String> {
+    let of_the_config = config.cluster_url.host().map(str::to_owned);
+    of_the_config.into_iter().chain(outbound.kubernetes_service_host.clone()).collect()
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

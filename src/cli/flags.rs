@@ -15,8 +15,8 @@ use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
 use crate::outbound::{
-    Allowance, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl, Resolver, cluster_domain,
-    parse_net,
+    Allowance, ClusterNetworks, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl, Resolver,
+    cluster_domain, parse_net,
 };
 use crate::subscriptions::Namespaces;
 use crate::telemetry::LogFormat;
@@ -63,6 +63,13 @@ pub(super) struct OutboundFlags {
     /// Forbid endpoints in a range, such as the cluster's pods and services (repeat for more)
     #[arg(long = "outbound-forbid", value_name = "CIDR", value_parser = range)]
     forbid: Vec<IpNet>,
+    /// Find out the ranges of pods, services and nodes and the addresses of the API server, by the
+    /// rights that this needs, and forbid them [default: true, and false with --namespace]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    discover_cluster_networks: Option<bool>,
+    /// Where the API server is, as a kubelet tells each pod
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", hide = true)]
+    pub(super) kubernetes_service_host: Option<String>,
     /// The domain of the cluster's own names, which are not resolved, beside cluster.local
     /// [default: from the search list of /etc/resolv.conf]
     #[arg(long, value_name = "DOMAIN", value_parser = domain)]
@@ -129,8 +136,14 @@ impl PerDestinationFlags {
 }
 
 impl OutboundFlags {
-    pub(super) fn config(&self) -> anyhow::Result<OutboundConfig> {
+    /// Whether the cluster's own networks are to be looked for.
+    pub(super) fn discovers(&self, namespaces: &Namespaces) -> bool {
+        self.discover_cluster_networks.unwrap_or(namespaces.are_all())
+    }
+
+    pub(super) fn config(&self, cluster: ClusterNetworks) -> anyhow::Result<OutboundConfig> {
         let mut guard = Guard::default();
+        guard.cluster = cluster;
         guard.forbidden_nets.extend(&self.forbid);
         guard.forbidden_suffixes.extend(self.cluster_domain.clone().or_else(cluster_domain));
         for allowance in &self.allow {

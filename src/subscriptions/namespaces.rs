@@ -59,6 +59,11 @@ impl Namespaces {
         self.0.iter().cloned().map(Scope::Namespace).collect()
     }
 
+    /// Whether it is every namespace.
+    pub fn are_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether this namespace is one of them.
     pub fn contains(&self, namespace: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|name| name == namespace)

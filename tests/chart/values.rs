@@ -116,6 +116,7 @@ fn a_wrong_or_misspelt_value_is_refused_with_its_place() {
         ("outbound.proxy.url=https://proxy.example.com:3128", "at '/outbound/proxy/url'"),
         ("outbound.proxy.url=http://ada:secret@proxy.example.com:3128", "at '/outbound/proxy/url'"),
         ("outbound.allowByNamespace.Identity={10.0.0.0/8}", "at '/outbound/allowByNamespace'"),
+        ("outbound.discoverCluster=yes", "at '/outbound/discoverCluster': value must be one of"),
         ("outbound.nameServers={dns.example.com}", "at '/outbound/nameServers/0'"),
         ("namespaces={a,a}", "at '/namespaces': items at 0 and 1 are equal"),
         ("namespaces={Identity}", "at '/namespaces/0': 'Identity' does not match pattern"),

@@ -14,6 +14,7 @@ mod flow;
 mod held;
 mod hostile;
 mod proxy;
+mod networks;
 mod restart;
 mod status;
 mod wire;

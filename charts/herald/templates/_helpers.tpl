@@ -33,6 +33,11 @@
 {{- if not .Values.ingest.tls.secretName }}true{{ end -}}
 {{- end -}}
 
+{{- define "herald.discoversCluster" -}}
+{{- $discover := .Values.outbound.discoverCluster -}}
+{{- if eq (toString $discover) "auto" }}{{ if not .Values.namespaces }}true{{ end }}{{ else if $discover }}true{{ end -}}
+{{- end -}}
+
 {{- define "herald.audience" -}}
 {{- default (printf "herald/%s" .Release.Namespace) .Values.ingest.audience -}}
 {{- end -}}
@@ -222,6 +227,7 @@ readinessProbe:
 {{- end }}
 {{- end }}
 {{- end }}
+- --discover-cluster-networks={{ if include "herald.discoversCluster" . }}true{{ else }}false{{ end }}
 {{- with .Values.outbound.clusterDomain }}
 - --cluster-domain={{ . }}
 {{- end }}

@@ -8,7 +8,7 @@ const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
 /// What nobody of Herald may do anywhere: group, resource, verbs.
-const NEVER: [(&str, &str, &[&str]); 16] = [
+const NEVER: [(&str, &str, &[&str]); 20] = [
     // What people want is theirs to write.
     ("herald.dev", "webhooks", &WRITE),
     ("herald.dev", "webhooks/status", &["update"]),
@@ -25,6 +25,11 @@ const NEVER: [(&str, &str, &[&str]); 16] = [
     ("", "pods", &WRITE),
     ("", "pods/exec", &["create"]),
     ("", "namespaces", &WRITE),
+    // What it reads of the cluster's networks, and no more of a node.
+    ("", "nodes", &WRITE),
+    ("", "nodes/proxy", &["get", "create"]),
+    ("networking.k8s.io", "servicecidrs", &WRITE),
+    ("discovery.k8s.io", "endpointslices", &WRITE),
     // By a name that is not Herald's, and all at once.
     ("", "secrets", &["patch", "deletecollection"]),
     ("", "configmaps", &["update", "deletecollection"]),
@@ -70,6 +75,7 @@ fn nothing_but_its_work<'i>(it: &'i Installation, user: &str, elsewhere: &Namesp
         for (group, resource, verbs) in NEVER {
             questions.ask(place, group, resource, verbs, None);
         }
+        questions.ask(place, "discovery.k8s.io", "endpointslices", &READ, None);
         questions.ask(place, "", "secrets", &["update", "delete"], Some("another"));
         questions.ask(place, "", "configmaps", &["create", "patch", "delete"], Some("another"));
         questions.ask(place, "coordination.k8s.io", "leases", &["update", "delete"], Some("another"));
@@ -122,6 +128,9 @@ async fn each_component_is_confined(scope: Scope) {
         for questions in [&mut controller, &mut dispatcher] {
             for place in [None, Some(&elsewhere), Some(&it.own)] {
                 for (group, resource) in [("herald.dev", "webhooks"), ("", "secrets"), ("", "configmaps")] {
+                    questions.ask(place, group, resource, &READ, None);
+                }
+                for (group, resource) in [("", "nodes"), ("networking.k8s.io", "servicecidrs")] {
                     questions.ask(place, group, resource, &READ, None);
                 }
                 questions.ask(place, "herald.dev", "webhooks/status", &["patch"], None);

@@ -133,7 +133,7 @@ impl Installation {
         let (params, all) = (DeleteParams::default(), ListParams::default());
         self.served.api::<Webhook>().delete_collection(&params, &all).await.unwrap();
         for object in self.manifests.iter().filter(|object| is_of_rbac(object)) {
-            if text(object, "/metadata/namespace").is_empty() {
+            if matches!(text(object, "/metadata/namespace"), "" | "default") {
                 api_of(&client, object).delete(text(object, "/metadata/name"), &params).await.unwrap();
             }
         }
