@@ -11,6 +11,7 @@ mod clock;
 mod destination;
 mod disk;
 mod flow;
+mod guard;
 mod held;
 mod hostile;
 mod proxy;

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
 
@@ -62,11 +62,41 @@ pub fn server(kind: Certificate) -> Pair {
     }
 }
 
+/// A server's certificate for this host name.
+pub fn server_of(host: &str) -> Pair {
+    signed(host, ExtendedKeyUsagePurpose::ServerAuth, authority())
+}
+
 /// A client's certificate, for endpoints that ask for one.
 pub fn client(name: &str) -> Pair {
+    signed(name, ExtendedKeyUsagePurpose::ClientAuth, authority())
+}
+
+/// An authority of the test's own.
+pub struct Another(Authority);
+
+impl Another {
+    pub fn new() -> Self {
+        Self(new_authority())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub fn server(&self, host: &str) -> Pair {
+        signed(host, ExtendedKeyUsagePurpose::ServerAuth, &self.0)
+    }
+
+    pub fn client(&self, name: &str) -> Pair {
+        signed(name, ExtendedKeyUsagePurpose::ClientAuth, &self.0)
+    }
+}
+
+fn signed(name: &str, purpose: ExtendedKeyUsagePurpose, authority: &Authority) -> Pair {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    sign(&params, authority())
+    params.extended_key_usages = vec![purpose];
+    sign(&params, authority)
 }
 
 fn sign(params: &CertificateParams, authority: &Authority) -> Pair {
@@ -82,6 +112,8 @@ fn authority() -> &'static Authority {
 
 fn new_authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // Named unlike any other, so that a verifier does not take it for one that it knows.
+    params.distinguished_name.push(DnType::CommonName, format!("authority {}", rand::random::<u64>()));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()

@@ -17,11 +17,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::certificates::{self, Certificate};
+use super::certificates::{self, Certificate, Pair};
 use super::{Behaviour, DEADLINE, Received};
 
 /// A real HTTPS endpoint that proves itself and takes deliveries, until told otherwise.
@@ -29,7 +29,9 @@ pub struct Endpoint {
     address: SocketAddr,
     acceptor: TlsAcceptor,
     state: Arc<State>,
-    server: Option<AbortHandle>,
+    server: Option<JoinHandle<()>>,
+    /// One that has been told to end, and may still have the port.
+    ending: Option<JoinHandle<()>>,
 }
 
 struct State {
@@ -59,15 +61,17 @@ impl Endpoint {
 
     /// At another address of this machine.
     pub async fn start_at(address: Ipv4Addr) -> Self {
-        Self::with_at(address, Certificate::Good, false).await
+        Self::at(SocketAddr::from((address, 0)), acceptor(Certificate::Good, false)).await
     }
 
     /// With a certificate of this kind, and asking for the client's or not.
     pub async fn with(certificate: Certificate, wants_client_certificate: bool) -> Self {
-        Self::with_at(Ipv4Addr::LOCALHOST, certificate, wants_client_certificate).await
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::at(anywhere, acceptor(certificate, wants_client_certificate)).await
     }
 
-    async fn with_at(address: Ipv4Addr, certificate: Certificate, wants_client_certificate: bool) -> Self {
+    /// At this address, by this TLS.
+    pub async fn at(address: SocketAddr, acceptor: TlsAcceptor) -> Self {
         let script = Script {
             challenge: Behaviour::proof(),
             delivery: Behaviour::ok(),
@@ -83,12 +87,7 @@ impl Endpoint {
             seen: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
         };
-        let mut endpoint = Self {
-            address: SocketAddr::from((address, 0)),
-            acceptor: acceptor(certificate, wants_client_certificate),
-            state: Arc::new(state),
-            server: None,
-        };
+        let mut endpoint = Self { address, acceptor, state: Arc::new(state), server: None, ending: None };
         endpoint.open().await;
         endpoint
     }
@@ -106,6 +105,18 @@ impl Endpoint {
     /// Where another of its paths is; all of them do the same.
     pub fn uri_of(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes every connection and goes on by this TLS.
+    pub async fn serve_by(&mut self, acceptor: TlsAcceptor) {
+        self.close();
+        self.acceptor = acceptor;
+        self.open().await;
     }
 
     /// What it does with challenges from now on.
@@ -182,15 +193,20 @@ impl Endpoint {
     pub fn close(&mut self) {
         if let Some(server) = self.server.take() {
             server.abort();
+            self.ending = Some(server);
         }
     }
 
     /// Opens its port again.
     pub async fn open(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            // It was aborted.
+            drop(ending.await);
+        }
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, self.acceptor.clone(), self.state.clone()));
-        self.server = Some(server.abort_handle());
+        self.server = Some(server);
     }
 
     async fn next(&self, what: &str, mut take: impl FnMut(&mut Script) -> Option<Received>) -> Received {
@@ -243,14 +259,21 @@ impl State {
 }
 
 pub(super) fn acceptor(certificate: Certificate, wants_client_certificate: bool) -> TlsAcceptor {
-    let pair = certificates::server(certificate);
+    let of_clients = wants_client_certificate.then(certificates::authority_pem);
+    acceptor_of(&certificates::server(certificate), of_clients.as_deref())
+}
+
+/// Shows this certificate, and demands one of its clients' that one of these authorities (PEM) has signed.
+pub fn acceptor_of(pair: &Pair, of_clients: Option<&str>) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .unwrap();
-    let builder = if wants_client_certificate {
+    let builder = if let Some(authorities) = of_clients {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(certificates::authority_pem().as_bytes()).unwrap()).unwrap();
+        for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+            roots.add(authority.unwrap()).unwrap();
+        }
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         builder.with_client_cert_verifier(verifier)

@@ -29,6 +29,9 @@ pub mod endpoint;
 pub mod garbling;
 pub mod herald;
 pub mod hostile;
+#[expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
+#[path = "../../names/mod.rs"]
+pub mod names;
 pub mod namespace;
 pub mod objects;
 pub mod operator;

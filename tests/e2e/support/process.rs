@@ -30,6 +30,7 @@ use super::{DEADLINE, Namespace, certificates};
 pub struct HeraldProcess {
     namespaces: Vec<String>,
     extra_roots: bool,
+    allowed: Vec<String>,
     more: Vec<String>,
     environment: Vec<(String, String)>,
     directory: TempDir,
@@ -38,6 +39,23 @@ pub struct HeraldProcess {
     http: reqwest::Client,
     log: Arc<Log>,
     process: Option<Process>,
+}
+
+/// How it is started, where that is not as most tests want it.
+struct Setup<'a> {
+    extra_roots: bool,
+    /// What may be called although it is forbidden otherwise.
+    allowed: &'a [&'a str],
+    more: &'a [&'a str],
+    environment: &'a [(&'a str, &'a str)],
+    disk: Option<Disk>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        let allowed = &["127.0.0.0/8", "localhost"];
+        Self { extra_roots: true, allowed, more: &[], environment: &[], disk: None }
+    }
 }
 
 struct Process {
@@ -49,36 +67,36 @@ struct Process {
 impl HeraldProcess {
     /// For these namespaces, trusting the test endpoints' authority; ready when this returns.
     pub async fn start(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, true, &[], &[], None).await
+        Self::with(namespaces, Setup::default()).await
     }
 
     /// The same, with its journal on a disk that can fail, and lose what was not fsynced.
     pub async fn start_on(disk: Disk, namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, true, &[], &[], Some(disk)).await
+        Self::with(namespaces, Setup { disk: Some(disk), ..Setup::default() }).await
     }
 
     /// The same, trusting only the system's authorities where a webhook names no other.
     pub async fn start_trusting_the_system_alone(namespaces: &[&Namespace]) -> Self {
-        Self::with(namespaces, false, &[], &[], None).await
+        Self::with(namespaces, Setup { extra_roots: false, ..Setup::default() }).await
     }
 
     /// The same, with more arguments.
     pub async fn start_with(namespaces: &[&Namespace], more: &[&str]) -> Self {
-        Self::with(namespaces, true, more, &[], None).await
+        Self::with(namespaces, Setup { more, ..Setup::default() }).await
     }
 
     /// The same, with these variables in its environment.
     pub async fn start_in(namespaces: &[&Namespace], environment: &[(&str, &str)]) -> Self {
-        Self::with(namespaces, true, &[], environment, None).await
+        Self::with(namespaces, Setup { environment, ..Setup::default() }).await
     }
 
-    async fn with(
-        namespaces: &[&Namespace],
-        extra_roots: bool,
-        more: &[&str],
-        environment: &[(&str, &str)],
-        disk: Option<Disk>,
-    ) -> Self {
+    /// The same, where this alone of what is forbidden otherwise may be called.
+    pub async fn start_allowing(namespaces: &[&Namespace], allowed: &[&str], more: &[&str]) -> Self {
+        Self::with(namespaces, Setup { allowed, more, ..Setup::default() }).await
+    }
+
+    async fn with(namespaces: &[&Namespace], setup: Setup<'_>) -> Self {
+        let Setup { extra_roots, allowed, more, environment, disk } = setup;
         let directory = tempfile::tempdir().unwrap();
         let pair = certificates::server(certificates::Certificate::Good);
         for (name, content) in
@@ -89,6 +107,7 @@ impl HeraldProcess {
         let mut herald = Self {
             namespaces: namespaces.iter().map(|namespace| namespace.name().to_owned()).collect(),
             extra_roots,
+            allowed: allowed.iter().map(|&allowed| allowed.to_owned()).collect(),
             more: more.iter().map(|&argument| argument.to_owned()).collect(),
             environment: environment
                 .iter()
@@ -129,7 +148,7 @@ impl HeraldProcess {
         let mut command = binary();
         command.args(["run", "--log", "herald=trace,info", "--log-format", "json", "--audience", AUDIENCE]);
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
-        command.args(["--outbound-allow", "127.0.0.0/8", "--outbound-allow", "localhost"]);
+        command.args(self.allowed.iter().flat_map(|allowed| ["--outbound-allow", allowed]));
         command.arg("--tls-cert").arg(path("tls.crt")).arg("--tls-key").arg(path("tls.key"));
         command.arg("--journal-dir").arg(&self.journal);
         if let Some(disk) = &self.disk {
