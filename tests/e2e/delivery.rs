@@ -17,6 +17,7 @@ mod hostile;
 mod proxy;
 mod networks;
 mod restart;
+mod rotation;
 mod status;
 mod wire;
 

@@ -1,7 +1,13 @@
 //! Each way to get no answer has its reason, and a message that helps.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -124,6 +130,67 @@ async fn a_client_certificate_that_is_missing_is_asked_for_by_name() {
     let channel = channel(&outbound, "receiver.test", server.address);
     let error = channel.exchange(post(""), DEADLINE).await.end.unwrap_err();
     assert_is(&error, Reason::TLSFailed, "spec.tls.clientCertificateSecretRef");
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_refused_is_told_from_one_that_is_missing() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let pair = authority.sign(&["receiver.test"]);
+    let server =
+        Server::start(server::tls(&pair, Some(&authority)), |_, stream| answer_all(stream, OK)).await;
+    let outbound = outbound(&authority);
+    let uri = format!("https://receiver.test:{}/", server.address.port()).parse().unwrap();
+    let by = |signer: &Authority| {
+        let client = signer.sign(&["herald"]);
+        let identity = (client.certificate.as_bytes(), client.key.as_bytes());
+        outbound.channel("team", &uri, &TlsSettings::parse(None, Some(identity)).unwrap()).unwrap()
+    };
+    let error = by(&stranger).exchange(post(""), DEADLINE).await.end.unwrap_err();
+    assert_is(&error, Reason::TLSFailed, "the endpoint refuses Herald's client certificate");
+    assert_eq!(by(&authority).exchange(post(""), DEADLINE).await.end.unwrap().body, "ok");
+}
+
+/// Notes which host the client says that it wants.
+#[derive(Debug)]
+struct Asked(Arc<CertifiedKey>, Arc<Mutex<Vec<Option<String>>>>);
+
+impl ResolvesServerCert for Asked {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.1.lock().unwrap().push(hello.server_name().map(str::to_owned));
+        Some(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_told_which_host_is_wanted_and_its_certificate_must_be_for_that() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test", "127.0.0.1"]);
+    let provider = rustls::crypto::ring::default_provider();
+    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let key = Arc::new(CertifiedKey::from_der(chain, key, &provider).unwrap());
+    let asked = Arc::<Mutex<Vec<_>>>::default();
+    let tls = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Asked(key, asked.clone())));
+    let server = Server::start(tls, |_, stream| answer_all(stream, OK)).await;
+    let mut config = config(&authority);
+    config.resolver = Some(resolver([("receiver.test", "127.0.0.1"), ("other.test", "127.0.0.1")]));
+    let outbound = Outbound::new(config).unwrap();
+    for host in ["receiver.test", "RECEIVER.test", "127.0.0.1", "other.test"] {
+        let end = channel(&outbound, host, server.address).exchange(post(""), DEADLINE).await.end;
+        match host {
+            "other.test" => assert_is(&end.unwrap_err(), Reason::TLSFailed, "for another host name"),
+            _ => assert_eq!(end.unwrap().body, "ok", "{host}"),
+        }
+    }
+    let asked: Vec<_> =
+        asked.lock().unwrap().drain(..).map(|host| host.map(|it| it.to_lowercase())).collect();
+    let said = |host: &str| Some(host.to_owned());
+    // An address is not a host name: RFC 6066 has none sent for it.
+    assert_eq!(asked, [said("receiver.test"), said("receiver.test"), None, said("other.test")]);
 }
 
 #[tokio::test]

@@ -39,6 +39,16 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// One that this one has signed; `is_ca` is whether it may sign, which it does all the same.
+    pub(crate) fn intermediate(&self, is_ca: bool) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, format!("intermediate {}", rand::random::<u64>()));
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }

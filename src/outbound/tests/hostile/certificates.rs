@@ -12,7 +12,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::peer::{Moment, Peer, Then};
 use super::{End, Row, World, row};
 use crate::api::Reason;
-use crate::outbound::tests::server::{self, OK, Pair};
+use crate::outbound::tests::server::{self, Authority, OK, Pair};
 
 pub(super) fn rows(world: &World) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -20,7 +20,33 @@ pub(super) fn rows(world: &World) -> Vec<Row> {
         rows.push(row(name, answers(tls), End::Again(Reason::TLSFailed, words)));
     }
     rows.extend(wants(world));
+    rows.extend(chains(world));
     rows
+}
+
+/// Certificates that an intermediate authority has signed.
+fn chains(world: &World) -> Vec<Row> {
+    let (good, no_ca) = (world.trusted.intermediate(true), world.trusted.intermediate(false));
+    let [by_good, by_no_ca] = [&good, &no_ca].map(|authority| authority.sign(&["receiver.test"]));
+    let of = |authority: &Authority| CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap();
+    let failed = |words| End::Again(Reason::TLSFailed, words);
+    vec![
+        row(
+            "a whole chain",
+            answers(with_chain(vec![der(&by_good), of(&good)], &by_good)),
+            End::Delivered(2),
+        ),
+        row(
+            "a chain without its intermediate",
+            answers(server::tls(&by_good, None)),
+            failed("let the endpoint send its whole chain"),
+        ),
+        row(
+            "an intermediate that may not sign",
+            answers(with_chain(vec![der(&by_no_ca), of(&no_ca)], &by_no_ca)),
+            failed("the endpoint's certificate"),
+        ),
+    ]
 }
 
 /// An endpoint that would deliver, if Herald let it.
