@@ -184,7 +184,10 @@ impl Proxy {
         let ProxyUrl { host, port } = &self.config.url;
         let addresses = match host.parse() {
             Ok(address) => vec![address],
-            Err(_) => resolver.lookup(host).await.map_err(ProxyError::NotResolved)?,
+            Err(_) => {
+                let found = resolver.lookup(host).await;
+                found.map_err(|error| ProxyError::NotResolved(error.to_string()))?
+            },
         };
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses {

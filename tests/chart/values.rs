@@ -115,7 +115,7 @@ fn a_wrong_or_misspelt_value_is_refused_with_its_place() {
         ("outbound.forbid={10.0.0.0}", "at '/outbound/forbid/0': '10.0.0.0' does not match pattern"),
         ("outbound.proxy.url=https://proxy.example.com:3128", "at '/outbound/proxy/url'"),
         ("outbound.proxy.url=http://ada:secret@proxy.example.com:3128", "at '/outbound/proxy/url'"),
-        ("outbound.allowByNamespace.Identity={10.0.0.0/8}", "at '/outbound/allowByNamespace'"),
+        ("outbound.allowByNamespace.Identity={10.0.0.0/8}", "invalid propertyName 'Identity'"),
         ("outbound.discoverCluster=yes", "at '/outbound/discoverCluster': value must be one of"),
         ("outbound.nameServers={dns.example.com}", "at '/outbound/nameServers/0'"),
         ("namespaces={a,a}", "at '/namespaces': items at 0 and 1 are equal"),
