@@ -8,6 +8,10 @@
 //! The clients are another process so that the processor time of the server
 //! can be told from theirs; both share the machine, as in the figures of the
 //! README. `cargo bench --bench ingest -- SECONDS`.
+//!
+//! The last rows are of callers that are not let in, who have to connect anew
+//! after each answer; before them is what connecting alone costs. The answer of
+//! the API server about a forged token takes no time here.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,8 +25,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use herald::access::{self, Action, Authenticator, Lifetimes, Review, Verdict};
+use herald::access::{self, Action, Authenticator, ClusterReview, Lifetimes, Review, Verdict};
 use herald::ingest::{self, Limits, Matching, Metrics, Service, TlsFiles};
 use herald::journal::{
     Append, Appended, Attempt, ClaimError, Delivery, Depth, Journal, Lane, LaneState, Lease, Lost, Outcome,
@@ -41,8 +47,9 @@ use support::certificates::Files;
 use support::machine::processor_time;
 
 const CONNECTIONS: usize = 64;
-/// As long as the token of a `ServiceAccount`.
-const TOKEN_BYTES: usize = 1000;
+const AUDIENCE: &str = "herald/bench";
+/// As long as that of a `ServiceAccount`'s token.
+const SIGNATURE_BYTES: usize = 342;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,6 +57,11 @@ fn main() {
         ["client", address, folder, batch, seconds] => {
             let seconds = Duration::from_secs(seconds.parse().unwrap());
             block_on(clients(address.parse().unwrap(), folder, batch.parse().unwrap(), seconds));
+        }
+        ["stranger", address, folder, kind, seconds] => {
+            let kind = Stranger::of(kind).unwrap();
+            let seconds = Duration::from_secs(seconds.parse().unwrap());
+            block_on(strangers(address.parse().unwrap(), folder, kind, seconds));
         }
         // What Cargo passes when it only checks that benchmarks run.
         ["--test", ..] | [] => {}
@@ -72,34 +84,141 @@ async fn serve(seconds: u64) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Metrics::default();
+    let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let cluster = ClusterReview::new(kube::Client::try_from(nobody).unwrap(), AUDIENCE.to_owned());
     let authenticator =
-        Authenticator::new(Everybody, Lifetimes::default(), Clock::default(), access::Metrics::default());
+        Authenticator::new(TheGood(cluster), Lifetimes::default(), Clock::default(), access::Metrics::default());
     let service = Service::new(authenticator, One, Nowhere, metrics, Limits::default(), Clock::default());
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(ingest::run(listener, Some(files), Arc::new(service), shutdown.clone()));
 
     println!("{CONNECTIONS} connections, {} bytes an event, {seconds} s each", event(0).len());
+    let mut accepted = 0.0;
     for batch in [1_u64, 100] {
-        let before = processor_time(std::process::id());
-        let client = Command::new(std::env::current_exe().unwrap())
-            .args(["client", &address.to_string(), folder, &batch.to_string(), &seconds.to_string()])
-            .output();
-        let output = tokio::task::spawn_blocking(move || client).await.unwrap().unwrap();
-        let used = processor_time(std::process::id()).saturating_sub(before);
-        let text = String::from_utf8(output.stdout).unwrap();
-        let [requests, p50, p99] =
-            <[u64; 3]>::try_from(text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
-                .expect("three numbers of the client");
+        let (requests, micros, [p50, p99]) =
+            load(["client", &address.to_string(), folder, &batch.to_string(), &seconds.to_string()]).await;
+        if batch == 1 {
+            accepted = micros;
+        }
         println!(
-            "batch of {batch:>3}: {:>6} requests/s, {:>7} events/s, server {:>4} us of processor a request, \
+            "batch of {batch:>3}: {:>6} requests/s, {:>7} events/s, server {micros:>6.1} us of processor a request, \
              p50 {p50} us, p99 {p99} us",
             requests / seconds,
             requests * batch / seconds,
-            used.as_micros() / u128::from(requests.max(1)),
+        );
+    }
+    let mut connecting = 0.0;
+    for stranger in Stranger::ALL {
+        let (requests, micros, [p50, p99]) =
+            load(["stranger", &address.to_string(), folder, stranger.name(), &seconds.to_string()]).await;
+        if stranger == Stranger::Silent {
+            connecting = micros;
+        }
+        println!(
+            "{:<9} {:>6} connections/s, server {micros:>6.1} us of processor each: {:>5.1} more than connecting, \
+             {:.2} of an accepted event; p50 {p50} us, p99 {p99} us",
+            stranger.name(),
+            requests / seconds,
+            micros - connecting,
+            (micros - connecting) / accepted,
         );
     }
     shutdown.cancel();
     server.await.unwrap().unwrap();
+}
+
+/// Has a child send; how many answers it got, the processor time of each here, and how long they took.
+async fn load(arguments: [&str; 5]) -> (u64, f64, [u64; 2]) {
+    let before = processor_time(std::process::id());
+    let client = Command::new(std::env::current_exe().unwrap()).args(arguments).output();
+    let output = tokio::task::spawn_blocking(move || client).await.unwrap().unwrap();
+    let used = processor_time(std::process::id()).saturating_sub(before);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [requests, p50, p99] =
+        <[u64; 3]>::try_from(text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
+            .expect("three numbers of the client");
+    let answers = u32::try_from(requests.max(1)).unwrap();
+    (requests, used.as_secs_f64() * 1e6 / f64::from(answers), [p50, p99])
+}
+
+fn print_times(mut times: Vec<u64>) {
+    times.sort_unstable();
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    println!("{} {} {}", times.len(), at(50), at(99));
+}
+
+/// Who is not let in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stranger {
+    /// Connects and says nothing.
+    Silent,
+    NoToken,
+    Garbage,
+    /// For the audience, with a signature that is made up anew each time.
+    Forged,
+}
+
+impl Stranger {
+    const ALL: [Self; 4] = [Self::Silent, Self::NoToken, Self::Garbage, Self::Forged];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::NoToken => "no-token",
+            Self::Garbage => "garbage",
+            Self::Forged => "forged",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stranger| stranger.name() == name)
+    }
+
+    fn authorization(self, number: u64) -> Option<String> {
+        match self {
+            Self::Silent | Self::NoToken => None,
+            Self::Garbage => Some(format!("Bearer {number:01000}")),
+            Self::Forged => Some(format!("Bearer {}", token(&format!("{number:0SIGNATURE_BYTES$}")))),
+        }
+    }
+}
+
+async fn strangers(address: SocketAddr, folder: &str, stranger: Stranger, length: Duration) {
+    let tls = Files::in_directory(Path::new(folder)).client();
+    let end = Instant::now() + length;
+    let tasks: Vec<_> = (0..CONNECTIONS as u64)
+        .map(|first| {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                let mut number = first << 32;
+                while Instant::now() < end {
+                    let begun = Instant::now();
+                    let mut requests = support::connect(&tls, address).await;
+                    if stranger != Stranger::Silent {
+                        let mut request = http::Request::post("/v1/namespaces/identity/events")
+                            .header("host", "localhost")
+                            .header("content-type", "application/cloudevents+json");
+                        if let Some(authorization) = stranger.authorization(number) {
+                            request = request.header("authorization", authorization);
+                        }
+                        let request = request.body(Full::new(Bytes::from(event(0)))).unwrap();
+                        let answer = requests.send_request(request).await.unwrap();
+                        assert_eq!(answer.status(), 401);
+                        answer.into_body().collect().await.unwrap();
+                    }
+                    number += 1;
+                    times.push(u64::try_from(begun.elapsed().as_micros()).unwrap());
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    print_times(times);
 }
 
 async fn clients(address: SocketAddr, folder: &str, batch: usize, length: Duration) {
@@ -112,9 +231,7 @@ async fn clients(address: SocketAddr, folder: &str, batch: usize, length: Durati
     for task in tasks {
         times.extend(task.await.unwrap());
     }
-    times.sort_unstable();
-    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
-    println!("{} {} {}", times.len(), at(50), at(99));
+    print_times(times);
 }
 
 /// Posts until the end and gives the time of each answer, in microseconds.
@@ -133,7 +250,7 @@ async fn client(
         (format!("[{}]", events.join(",")), "application/cloudevents-batch+json")
     };
     let body = Bytes::from(body);
-    let authorization = format!("Bearer {}", "x".repeat(TOKEN_BYTES));
+    let authorization = format!("Bearer {}", good_token());
     let expected = format!("{{\"accepted\":{batch},\"duplicate\":0,\"matched\":{batch}}}");
     let mut times = Vec::new();
     while Instant::now() < end {
@@ -167,11 +284,32 @@ fn event(number: usize) -> String {
     .to_string()
 }
 
-struct Everybody;
+/// As a `ServiceAccount` has it.
+fn token(signature: &str) -> String {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"some-key-of-the-api-server"}"#);
+    let claims = serde_json::json!({
+        "aud": [AUDIENCE], "exp": 4_000_000_000_u64, "iat": 3_999_996_400_u64,
+        "iss": "https://kubernetes.default.svc.cluster.local",
+        "kubernetes.io": {"namespace": "identity", "serviceaccount": {"name": "producer", "uid": "9c0c6b3e"}},
+        "nbf": 3_999_996_400_u64, "sub": "system:serviceaccount:identity:producer",
+    });
+    format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
 
-impl Review for Everybody {
-    async fn review(&self, _: &str, _: &str, _: Action) -> Verdict {
-        Verdict::Allowed
+fn good_token() -> String {
+    token(&"x".repeat(SIGNATURE_BYTES))
+}
+
+/// Knows one token, and of all others what they say themselves.
+struct TheGood(ClusterReview);
+
+impl Review for TheGood {
+    fn may_be_good(&self, token: &str) -> bool {
+        self.0.may_be_good(token)
+    }
+
+    async fn review(&self, token: &str, _: &str, _: Action) -> Verdict {
+        if token == good_token() { Verdict::Allowed } else { Verdict::Unauthenticated }
     }
 }
 

@@ -21,17 +21,19 @@ impl<V: Clone> Cache<V> {
         self.entries.get(key).filter(|(_, until)| now < *until).map(|(value, _)| value.clone())
     }
 
-    /// Keeps the value until then. At capacity, what is over goes, and if
-    /// nothing is, what would be over first: refusals live shorter than
-    /// permissions, so a flood of bad tokens drives out its own.
+    /// Keeps the value until then. At capacity, what is over goes, and if that
+    /// is too little, the eighth that would be over first, so that the search
+    /// for it is rare: refusals live shorter than permissions, so a flood of bad
+    /// tokens drives out its own.
     pub(super) fn put(&mut self, key: [u8; 32], value: V, until: Instant, now: Instant) {
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
             self.entries.retain(|_, (_, until)| now < *until);
-            if self.entries.len() >= self.capacity
-                && let Some(first) =
-                    self.entries.iter().min_by_key(|(_, (_, until))| *until).map(|(key, _)| *key)
-            {
-                self.entries.remove(&first);
+            let share = (self.capacity / 8).max(1);
+            if self.entries.len() + share > self.capacity {
+                let mut ends: Vec<_> = self.entries.values().map(|(_, until)| *until).collect();
+                let (_, last, _) = ends.select_nth_unstable(share - 1);
+                let last = *last;
+                self.entries.retain(|_, (_, until)| last < *until);
             }
         }
         self.entries.insert(key, (value, until));

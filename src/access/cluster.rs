@@ -5,7 +5,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::api::{Api, PostParams};
 use tracing::warn;
 
-use super::{Action, Review, Verdict};
+use super::{Action, Review, Verdict, token};
 use crate::api::GROUP;
 
 /// A review by the cluster that the client talks to.
@@ -40,6 +40,10 @@ impl ClusterReview {
 }
 
 impl Review for ClusterReview {
+    fn may_be_good(&self, token: &str) -> bool {
+        token::names(token, &self.audience)
+    }
+
     async fn review(&self, token: &str, namespace: &str, action: Action) -> Verdict {
         // The message of an error names the server and the request, not the token.
         self.ask(token, namespace, action).await.unwrap_or_else(|error| {

@@ -18,6 +18,8 @@ pub(super) enum Authentication {
     Hit,
     /// By asking the API server, or by waiting for one who asked.
     Miss,
+    /// Not asked about: the token says itself that it is not for this Herald.
+    Unfit,
     /// Not at all: the API server did not answer.
     Unavailable,
 }
@@ -41,6 +43,7 @@ impl Metrics {
         let result = match result {
             Authentication::Hit => "hit",
             Authentication::Miss => "miss",
+            Authentication::Unfit => "unfit",
             Authentication::Unavailable => "unavailable",
         };
         self.authentications.get_or_create(&AuthenticationLabel { result }).inc();

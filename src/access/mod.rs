@@ -1,15 +1,20 @@
 //! Who may do what: the caller is a Kubernetes identity, and RBAC decides.
 //!
 //! ```text
-//! bearer token, namespace, action ─> cache ─┬─ known ────────────────────────────> verdict
-//!                                           └─ not known ─> stripe ─> Review ─> cache ─┘
+//! bearer token, namespace, action ─> cache ─┬─ known ─────────────────────────────────────> verdict
+//!                                           ├─ a token that cannot be good ──────────────> 401
+//!                                           ├─ let in lately ─> stripe ─┐
+//!                                           └─ a stranger ────> stripe ─┴─> Review ─> cache ─┘
 //! ```
 //!
 //! **Guarantees.** Fails closed: without an answer of the API server that is
 //! younger than [`Lifetimes::allowed`], and without a token that is in date,
 //! nobody is let in. Of the callers that miss the cache for the same token,
 //! namespace and action at one time, one asks; the others get its verdict. At most
-//! 64 reviews run at one time, whoever knocks.
+//! [`STRIPES`] reviews of callers that were let in lately run at one time, and
+//! [`STRANGERS`] of all others: however many knock with tokens that they made up,
+//! those wait among themselves. Of a token that does not even say that it is for
+//! this Herald, the API server is not asked.
 //!
 //! **Assumes.** The cache holds no token, only a hash with a key of this
 //! process, so neither a dump nor a guess of a hash lets anybody in.
@@ -39,8 +44,12 @@ pub use self::metrics::Metrics;
 pub use self::problem::Denied;
 use crate::model::Clock;
 
-/// The most reviews at one time.
+/// The most reviews at one time of callers that were let in lately.
 const STRIPES: usize = 64;
+/// The most reviews at one time of callers that were not.
+const STRANGERS: usize = 16;
+/// How long a caller that was let in is no stranger.
+const ACQUAINTANCE: Duration = Duration::from_hours(1);
 /// The most verdicts that are kept; some 100 bytes each.
 const CACHE_ENTRIES: usize = 16_384;
 /// No token is longer; the API server's own limit on headers is not far above.
@@ -64,6 +73,12 @@ pub enum Verdict {
 
 /// Asks whether the owner of a token may do something in a namespace.
 pub trait Review: Send + Sync + 'static {
+    /// Whether a token is worth asking about, by what it says itself: `false`
+    /// only where the answer is sure to be [`Verdict::Unauthenticated`].
+    fn may_be_good(&self, _token: &str) -> bool {
+        true
+    }
+
     /// Asks once; [`Verdict::Unavailable`] where there is no answer.
     fn review(&self, token: &str, namespace: &str, action: Action) -> impl Future<Output = Verdict> + Send;
 }
@@ -101,7 +116,10 @@ pub struct Authenticator<R> {
     clock: Clock,
     key: [u8; 32],
     cache: std::sync::Mutex<Cache<Verdict>>,
+    /// Who was let in lately.
+    acquainted: std::sync::Mutex<Cache<()>>,
     stripes: [Mutex<()>; STRIPES],
+    strangers: [Mutex<()>; STRANGERS],
     metrics: Metrics,
 }
 
@@ -115,7 +133,9 @@ impl<R: Review> Authenticator<R> {
             clock,
             key: rand::random(),
             cache: std::sync::Mutex::new(Cache::new(CACHE_ENTRIES)),
+            acquainted: std::sync::Mutex::new(Cache::new(CACHE_ENTRIES)),
             stripes: array::from_fn(|_| Mutex::new(())),
+            strangers: array::from_fn(|_| Mutex::new(())),
             metrics,
         }
     }
@@ -146,11 +166,15 @@ impl<R: Review> Authenticator<R> {
             self.metrics.authentication(Authentication::Hit);
             return verdict;
         }
+        if !self.review.may_be_good(token) {
+            self.metrics.authentication(Authentication::Unfit);
+            return Verdict::Unauthenticated;
+        }
         self.metrics.authentication(Authentication::Miss);
         let deadline = Instant::now() + self.lifetimes.review;
         // A caller that goes away gives its stripe to the next one.
         let asked = timeout_at(deadline, async {
-            let _stripe = match self.stripes.get(usize::from(key[0]) % STRIPES) {
+            let _stripe = match self.stripe(&key) {
                 Some(stripe) => stripe.lock().await,
                 None => return Verdict::Unavailable,
             };
@@ -167,7 +191,14 @@ impl<R: Review> Authenticator<R> {
     }
 
     fn cached(&self, key: &[u8; 32]) -> Option<Verdict> {
-        self.locked(|cache| cache.get(key, Instant::now()))
+        locked(&self.cache, |cache| cache.get(key, Instant::now()))
+    }
+
+    /// What the caller shares with some others of its kind while it is asked about.
+    fn stripe(&self, key: &[u8; 32]) -> Option<&Mutex<()>> {
+        let acquainted = locked(&self.acquainted, |cache| cache.get(key, Instant::now())).is_some();
+        let stripes = if acquainted { &self.stripes[..] } else { &self.strangers[..] };
+        stripes.get(usize::from(key[0]) % stripes.len())
     }
 
     fn remember(&self, key: [u8; 32], token: &str, verdict: &Verdict) {
@@ -183,12 +214,10 @@ impl<R: Review> Authenticator<R> {
             }
         };
         let now = Instant::now();
-        self.locked(|cache| cache.put(key, verdict.clone(), now + lifetime, now));
-    }
-
-    fn locked<T>(&self, act: impl FnOnce(&mut Cache<Verdict>) -> T) -> T {
-        // A panic within leaves at worst an entry too few.
-        act(&mut self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        locked(&self.cache, |cache| cache.put(key, verdict.clone(), now + lifetime, now));
+        if *verdict == Verdict::Allowed {
+            locked(&self.acquainted, |cache| cache.put(key, (), now + ACQUAINTANCE, now));
+        }
     }
 
     fn hash(&self, token: &str, namespace: &str, action: Action) -> [u8; 32] {
@@ -202,6 +231,11 @@ impl<R: Review> Authenticator<R> {
         hasher.update(token);
         hasher.finalize().into()
     }
+}
+
+/// A panic within leaves at worst an entry too few.
+fn locked<V, T>(cache: &std::sync::Mutex<Cache<V>>, act: impl FnOnce(&mut Cache<V>) -> T) -> T {
+    act(&mut cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 /// The token of a header `Authorization: Bearer …`; only where there is one such header.

@@ -36,8 +36,15 @@ impl Scripted {
 }
 
 impl Review for Scripted {
-    async fn review(&self, _: &str, _: &str, _: Action) -> Verdict {
+    fn may_be_good(&self, token: &str) -> bool {
+        !token.starts_with("unfit")
+    }
+
+    async fn review(&self, token: &str, _: &str, _: Action) -> Verdict {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if token.starts_with("made-up") {
+            std::future::pending::<()>().await;
+        }
         self.permits.acquire().await.unwrap().forget();
         self.verdict.lock().unwrap().clone()
     }
@@ -178,6 +185,53 @@ async fn a_token_beyond_all_bounds_is_not_looked_at() {
     let verdict =
         authenticator(&review).authorize(&"x".repeat(MAX_TOKEN_BYTES + 1), "ns", Action::SEND_EVENTS).await;
     assert_eq!((verdict, review.asked()), (Verdict::Unauthenticated, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_api_server_is_not_asked_about_a_token_that_cannot_be_good() {
+    let review = Scripted::new(Verdict::Allowed);
+    let authenticator = authenticator(&review);
+    for number in 0..1000 {
+        let verdict = authenticator.authorize(&format!("unfit{number}"), "ns", Action::SEND_EVENTS).await;
+        assert_eq!(verdict, Verdict::Unauthenticated);
+    }
+    assert_eq!(review.asked(), 0);
+    assert_eq!(authenticator.authorize("fit", "ns", Action::SEND_EVENTS).await, Verdict::Allowed);
+}
+
+/// The strangers' reviews hang; who was let in before is asked about all the same.
+#[tokio::test(start_paused = true)]
+async fn strangers_do_not_delay_who_was_let_in_before() {
+    let review = Scripted::new(Verdict::Allowed);
+    let authenticator = authenticator(&review);
+    let regulars: Vec<_> = (0..100).map(|number| format!("regular{number}")).collect();
+    for token in &regulars {
+        authenticator.authorize(token, "ns", Action::SEND_EVENTS).await;
+    }
+    tokio::time::advance(Lifetimes::default().allowed).await;
+    let strangers: Vec<_> = (0..1000)
+        .map(|number| {
+            let authenticator = Arc::clone(&authenticator);
+            tokio::spawn(async move {
+                authenticator.authorize(&format!("made-up{number}"), "ns", Action::SEND_EVENTS).await
+            })
+        })
+        .collect();
+    // The runtime polls some at a time.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(review.asked() - regulars.len(), STRANGERS, "so many are asked about at one time");
+    let begun = Instant::now();
+    for token in &regulars {
+        assert_eq!(authenticator.authorize(token, "ns", Action::SEND_EVENTS).await, Verdict::Allowed);
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(review.asked(), 2 * regulars.len() + STRANGERS);
+    // Nor do they wait for ever themselves.
+    for stranger in strangers {
+        assert_eq!(stranger.await.unwrap(), Verdict::Unavailable);
+    }
 }
 
 #[test]

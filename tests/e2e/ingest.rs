@@ -5,6 +5,8 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use herald::access::{self, Authenticator, ClusterReview, Lifetimes};
 use herald::ingest::{self, Limits, Matching, Metrics, RunError, Service, TlsFiles};
 use herald::journal::embedded::{Config, Embedded};
@@ -21,9 +23,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::between::{Between, Disturbance, Mischief};
 use crate::support::cluster::kubeconfig_path;
 use crate::support::{Cluster, DEADLINE, certificates};
 
@@ -97,8 +100,15 @@ impl Ingestion {
 
     /// Sends again and again until the answer is as it should become.
     async fn await_status(&self, namespace: &str, token: &str, wanted: StatusCode) {
-        let asking = async { while self.send(namespace, token).await.status() != wanted {} };
+        let asking = self.until_status(namespace, token, wanted);
         timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{wanted} has not come"));
+    }
+
+    async fn until_status(&self, namespace: &str, token: &str, wanted: StatusCode) {
+        let mut tries = interval(Duration::from_millis(50));
+        while self.send(namespace, token).await.status() != wanted {
+            tries.tick().await;
+        }
     }
 
     async fn stop(self) {
@@ -121,6 +131,11 @@ fn http() -> reqwest::Client {
 
 fn event(id: &str) -> Value {
     json!({"specversion": "1.0", "id": id, "source": "/idp", "type": "user.created", "subject": "u", "data": {}})
+}
+
+/// As a part of a JSON Web Token.
+fn encoded(claims: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(claims.to_string())
 }
 
 async fn problem(response: Response) -> (u16, Value) {
@@ -173,20 +188,32 @@ async fn whoever_is_not_meant_to_send_is_told_why() {
     // The same claims with another signature.
     let (unsigned, _) = good.rsplit_once('.').unwrap();
     let forged = format!("{unsigned}.{}", "A".repeat(342));
+    // As accounts had them in Secrets: for no audience, and for ever.
+    let claims = json!({"iss": "kubernetes/serviceaccount", "sub": format!("system:serviceaccount:{}:producer", namespace.name())});
+    let for_ever = format!("{}.{}.{}", encoded(&json!({"alg": "RS256"})), encoded(&claims), "A".repeat(342));
 
     let ingestion = Ingestion::on(&cluster).await;
     let here = namespace.name();
+    let mut answers = Vec::new();
     for (what, token) in [
         ("garbage", "garbage"),
         ("for another Herald", &elsewhere),
         ("for the API server", &for_the_api_server),
         ("of an account that is gone", &gone),
         ("with a forged signature", &forged),
+        ("for no audience", &for_ever),
     ] {
         let response = ingestion.send(here, token).await;
-        assert!(response.headers().contains_key("www-authenticate"), "{what}");
-        assert_eq!(problem(response).await.0, 401, "{what}");
+        let challenge = response.headers().get("www-authenticate").cloned();
+        let (status, document) = problem(response).await;
+        assert_eq!(status, 401, "{what}");
+        answers.push((challenge, document));
     }
+    let first = answers.first().cloned().unwrap();
+    assert!(
+        first.0.is_some() && answers.iter().all(|answer| *answer == first),
+        "one tells more: {answers:?}"
+    );
     let without = ingestion.http.post(format!("{}/v1/namespaces/{here}/events", ingestion.url)).send();
     assert_eq!(problem(without.await.unwrap()).await.0, 401);
 
@@ -220,6 +247,57 @@ async fn a_right_that_is_given_or_taken_counts_within_the_time_of_the_cache() {
     ingestion.await_status(here, &token, StatusCode::ACCEPTED).await;
     namespace.delete::<ServiceAccount>("producer").await;
     ingestion.await_status(here, &token, StatusCode::UNAUTHORIZED).await;
+    ingestion.stop().await;
+}
+
+/// With the time that a verdict is kept by default, which is what is promised.
+#[tokio::test]
+async fn what_is_taken_away_counts_within_a_minute() {
+    let cluster = Cluster::connect().await;
+    let namespace = cluster.namespace("ingest").await;
+    let unbound = namespace.sender("unbound", AUDIENCE).await;
+    let gone = namespace.sender("gone", AUDIENCE).await;
+    let ingestion = Ingestion::on(&cluster).await;
+    let here = namespace.name();
+    for token in [&unbound, &gone] {
+        assert_eq!(ingestion.send(here, token).await.status(), 202);
+    }
+    namespace.delete::<RoleBinding>("herald-unbound").await;
+    namespace.delete::<ServiceAccount>("gone").await;
+    let refused = async {
+        tokio::join!(
+            ingestion.until_status(here, &unbound, StatusCode::FORBIDDEN),
+            ingestion.until_status(here, &gone, StatusCode::UNAUTHORIZED),
+        );
+    };
+    timeout(Duration::from_mins(1), refused).await.expect("both are refused within a minute");
+    ingestion.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_away_the_known_go_on_and_the_others_are_told_to_come_back() {
+    let cluster = Cluster::connect().await;
+    let namespace = cluster.namespace("ingest").await;
+    let (known, other) =
+        (namespace.sender("known", AUDIENCE).await, namespace.sender("other", AUDIENCE).await);
+    let way = Arc::new(Disturbance::default());
+    let between = Between::start(&cluster, Mischief::Disturbs(way.clone())).await;
+    let lifetimes = Lifetimes { allowed: Duration::from_secs(10), ..Lifetimes::default() };
+    let ingestion = Ingestion::start(cluster.by_way_of(&between.url()).client(), lifetimes).await;
+    let here = namespace.name();
+    assert_eq!(ingestion.send(here, &known).await.status(), 202);
+
+    way.block(true);
+    let response = ingestion.send(here, &other).await;
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_eq!(problem(response).await.0, 503);
+    assert_eq!(ingestion.send(here, &known).await.status(), 202, "its verdict has not ended");
+    assert_eq!(ingestion.send(here, "garbage").await.status(), 401, "nobody need be asked about that");
+    ingestion.await_status(here, &known, StatusCode::SERVICE_UNAVAILABLE).await;
+
+    way.block(false);
+    ingestion.await_status(here, &known, StatusCode::ACCEPTED).await;
+    ingestion.await_status(here, &other, StatusCode::ACCEPTED).await;
     ingestion.stop().await;
 }
 

@@ -43,12 +43,19 @@ pub enum Mischief {
 pub struct Disturbance {
     cuts: watch::Sender<()>,
     delay_millis: AtomicU64,
+    blocked: AtomicBool,
 }
 
 impl Disturbance {
     /// Breaks every connection, watches among them.
     pub fn cut(&self) {
         self.cuts.send_replace(());
+    }
+
+    /// Lets no request through from now on, or lets them through again.
+    pub fn block(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+        self.cut();
     }
 
     /// Holds every request up for so long from now on.
@@ -150,6 +157,9 @@ async fn pass(
         Mischief::Disturbs(disturbance) => {
             let delay = disturbance.delay_millis.load(Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(delay)).await;
+            if disturbance.blocked.load(Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::ConnectionReset.into());
+            }
             false
         }
     };
