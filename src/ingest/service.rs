@@ -220,7 +220,9 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
                     answer.matched += matched;
                 }
                 Appended::Duplicate => answer.duplicate += 1,
-                Appended::Refused(RefusedReason::Full | RefusedReason::Unavailable) => {
+                Appended::Refused(
+                    RefusedReason::Full | RefusedReason::OverQuota | RefusedReason::Unavailable,
+                ) => {
                     return Err(Problem::Unavailable(Unavailable::Journal));
                 }
                 Appended::Refused(RefusedReason::DiskFull) => {

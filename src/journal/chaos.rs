@@ -65,12 +65,12 @@ impl<J: Journal> Journal for Chaos<J> {
         self.inner.now()
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
+    async fn append_within(&self, batch: Vec<Append>, most: Option<u64>) -> Vec<Appended> {
         let unknown = vec![Appended::Unknown; batch.len()];
         if self.dice.hits(6) {
             return unknown;
         }
-        let answers = self.inner.append(batch).await;
+        let answers = self.inner.append_within(batch, most).await;
         if self.dice.hits(6) { unknown } else { answers }
     }
 

@@ -68,6 +68,9 @@ pub enum RefusedReason {
     /// The journal's own limit on bytes or events.
     #[error("the journal is full")]
     Full,
+    /// Too much of the namespace waits already.
+    #[error("the namespace has too many bytes waiting")]
+    OverQuota,
     /// What is left of the disk is kept for what is already accepted.
     #[error("the journal's disk is full")]
     DiskFull,
@@ -86,7 +89,18 @@ pub trait Journal: Clone + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
     /// Stores a batch whole or not at all, and answers for each item in order.
-    fn append(&self, batch: Vec<Append>) -> impl Future<Output = Vec<Appended>> + Send;
+    fn append(&self, batch: Vec<Append>) -> impl Future<Output = Vec<Appended>> + Send {
+        self.append_within(batch, None)
+    }
+
+    /// As [`Self::append`], but refuses a batch that would leave more than `most` bytes of
+    /// events that wait in one namespace, as [`RefusedReason::OverQuota`]. A repeat adds
+    /// nothing. What waits may be a little more or less than it was counted to be.
+    fn append_within(
+        &self,
+        batch: Vec<Append>,
+        most: Option<u64>,
+    ) -> impl Future<Output = Vec<Appended>> + Send;
 
     /// Becomes the one who delivers to `webhook`.
     ///

@@ -69,7 +69,7 @@ impl Journal for ScriptedJournal {
         Clock::default().now()
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
+    async fn append_within(&self, batch: Vec<Append>, _: Option<u64>) -> Vec<Appended> {
         self.waiting.fetch_add(1, atomic::Ordering::SeqCst);
         self.permits.acquire().await.unwrap().forget();
         self.waiting.fetch_sub(1, atomic::Ordering::SeqCst);

@@ -1,6 +1,7 @@
 //! Appending: a ticket for each webhook that wants the event, and the event
 //! once: in the queue of the only one, or apart if there are several.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::Core;
@@ -22,6 +23,12 @@ impl Writer {
     /// Puts a batch into the commit, whole, or refuses it whole.
     pub fn append(&mut self, commit: &mut Commit, batch: Batch) -> Result<(), StoreError> {
         commit.room += batch.permits as usize;
+        let now = self.core.clock.now();
+        if self.exceeds_quota(commit, &batch, now)? {
+            let refused = Appended::Refused(RefusedReason::OverQuota);
+            let _ = batch.answer.send(vec![refused; batch.items.len()]);
+            return Ok(());
+        }
         if self.live_bytes.saturating_add(batch.bytes) > self.core.config.max_bytes {
             let refused = Appended::Refused(RefusedReason::Full);
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
@@ -32,7 +39,6 @@ impl Writer {
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
             return Ok(());
         }
-        let now = self.core.clock.now();
         let today = self.core.clock.time_of_day();
         let mut answers = Vec::with_capacity(batch.items.len());
         let mut kept = Vec::new();
@@ -63,6 +69,7 @@ impl Writer {
             }
             if left > 0 {
                 self.live_bytes += u64::from(size);
+                self.core.spaces.queue(item.space, u64::from(size));
                 if shared {
                     commit.shares.insert(seq, left);
                     let record = record::event_of_entry(&item.entry);
@@ -90,6 +97,32 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether more would wait of a namespace than the batch allows. A repeat adds nothing, but
+    /// to tell one takes a read: only where it matters.
+    fn exceeds_quota(&self, commit: &Commit, batch: &Batch, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(most) = batch.most else { return Ok(false) };
+        if !self.exceed(most, &batch.items) {
+            return Ok(false);
+        }
+        let mut new = Vec::with_capacity(batch.items.len());
+        for item in &batch.items {
+            if !self.is_known(commit, item, now)? {
+                new.push(item);
+            }
+        }
+        Ok(self.exceed(most, new))
+    }
+
+    fn exceed<'i>(&self, most: u64, items: impl IntoIterator<Item = &'i Item>) -> bool {
+        let mut queued = HashMap::new();
+        // What nobody wants does not wait.
+        items.into_iter().filter(|item| !item.webhooks.is_empty()).any(|item| {
+            let queued = queued.entry(item.space).or_insert_with(|| self.core.spaces.queued(item.space));
+            *queued += (item.entry.len() - Ticket::LENGTH) as u64;
+            *queued > most
+        })
+    }
+
     fn is_known(&self, commit: &Commit, item: &Item, now: Timestamp) -> Result<bool, StoreError> {
         if commit.seen.contains(&item.key) {
             return Ok(true);
@@ -114,6 +147,7 @@ impl Writer {
         let limit = self.core.config.backlog;
         if inner.pending < limit {
             inner.pending += 1;
+            inner.namespace = Some(item.space);
             inner.oldest.get_or_insert(ticket.accepted_at);
             drop(inner);
             let key = keys::ready(webhook, seq);

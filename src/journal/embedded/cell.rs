@@ -39,6 +39,9 @@ pub struct Inner {
     pub low: u64,
     /// No delivery was accepted before.
     pub oldest: Option<Timestamp>,
+    /// A hash of its namespace, which an event of it tells; 0 before that. `None` if a version
+    /// of Herald wrote it that did not count what is queued of a namespace.
+    pub namespace: Option<u64>,
     /// How many times the lane was claimed; the number of the last claim.
     pub epoch: u64,
     /// Whether it is claimed now.
@@ -86,10 +89,11 @@ impl Inner {
     }
 
     /// The counts, to be stored with every change of them.
-    pub fn encode(&self) -> [[u8; 8]; 8] {
+    pub fn encode(&self) -> [[u8; 8]; 9] {
         let oldest = self.oldest.map_or(u64::MAX, Timestamp::as_millis);
+        let namespace = self.namespace.unwrap_or(0);
         let Self { low, dead, pending, retrying, parked, dead_bytes, evicted, .. } = *self;
-        [low, dead, pending, retrying, parked, oldest, dead_bytes, evicted].map(u64::to_be_bytes)
+        [low, dead, pending, retrying, parked, oldest, dead_bytes, evicted, namespace].map(u64::to_be_bytes)
     }
 
     /// Takes over what [`Self::encode`] wrote; `false` if an older version did,
@@ -107,6 +111,9 @@ impl Inner {
         }
         self.dead_bytes = reader.u64()?;
         self.evicted = reader.u64()?;
+        if !reader.bytes.is_empty() {
+            self.namespace = Some(reader.u64()?);
+        }
         Ok(true)
     }
 

@@ -107,7 +107,7 @@ impl Writer {
         for (seq, ticket) in old.parked {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
-            self.release_event(commit, seq, &ticket, false)?;
+            self.release_event(commit, cell, seq, &ticket, false)?;
             let mut inner = commit.counts_of(cell);
             inner.pending = inner.pending.saturating_sub(1);
             inner.parked = inner.parked.saturating_sub(1);

@@ -136,7 +136,7 @@ impl Writer {
             commit.order_dirty = true;
         }
         for (seq, ticket) in &ended {
-            self.release_event(commit, *seq, ticket, ready)?;
+            self.release_event(commit, cell, *seq, ticket, ready)?;
         }
         {
             let mut inner = commit.counts_of(cell);

@@ -8,9 +8,9 @@
 //! | retry  | webhook · at · seq | ticket: not before `at` |
 //! | order  | webhook · user · seq | place and ticket: queued in `retry`, or parked behind an earlier one |
 //! | dead   | webhook · died · seq | the dead letter |
-//! | lanes  | webhook | low-water mark and counts; `s` · webhook: the lane's state |
+//! | lanes  | webhook | low-water mark, counts, namespace hash; `s` · webhook: the lane's state |
 //! | seen   | event key | when, the how-manieth of which namespace |
-//! | spaces | namespace hash | how many events it has had |
+//! | spaces | namespace hash | how many events it has had, bytes of those that wait |
 //! | meta   | `counters` | the next seq, bytes of live events, the journal's time |
 //! |        | `calendar` | moments of the journal's clock, each with the time of day that it was |
 //!

@@ -37,6 +37,7 @@ mod keys;
 mod lane;
 mod log;
 mod logs;
+mod namespaces;
 mod op;
 mod open;
 mod order;
@@ -233,7 +234,7 @@ impl Journal for Embedded {
         self.0.core.clock.now()
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
+    async fn append_within(&self, batch: Vec<Append>, most: Option<u64>) -> Vec<Appended> {
         let core = &self.0.core;
         let count = batch.len();
         if count == 0 {
@@ -251,7 +252,7 @@ impl Journal for Embedded {
         // After the wait, so that no more records are in memory than there is room for.
         let items = batch.into_iter().map(Item::new).collect();
         let (answer, answers) = oneshot::channel();
-        if !core.inbox.push(Op::Append(Batch { items, bytes, permits, answer })) {
+        if !core.inbox.push(Op::Append(Batch { items, bytes, most, permits, answer })) {
             core.room.add_permits(permits as usize);
             return refused();
         }

@@ -26,6 +26,7 @@ use super::dead;
 use super::disk;
 use super::keys;
 use super::logs;
+use super::namespaces;
 use super::point;
 use super::record::Reader;
 use super::repair;
@@ -190,10 +191,22 @@ pub fn open_store(
         counters = Some(repair::repair(&store, counters, metrics).map_err(failed)?);
         damage::unmark(&home).map_err(io)?;
     }
+    if let Some(kept) = counters
+        && namespaces::are_uncounted(&store).map_err(failed)?
+        && let Err(cause) = namespaces::count(&store, kept)
+    {
+        if !cause.may_be_damage() {
+            return Err(failed(cause));
+        }
+        // It is not looked for at other openings, which read less.
+        salvage::salvage(store, &home, config.cache_bytes, Arc::clone(&filters), metrics)?;
+        store = open()?;
+        counters = store.counters().map_err(failed)?;
+    }
     point::reach("opened");
     restore(&store, counters, spaces, lanes).map_err(failed)?;
     #[cfg(test)]
-    super::tests::recount::check(&store, counters, lanes);
+    super::tests::recount::check(&store, counters, lanes, spaces);
     Ok((store, counters))
 }
 
@@ -261,7 +274,11 @@ fn restore(
     let mut counts = Vec::new();
     for guard in store.spaces.iter() {
         let (key, value) = guard.into_inner()?;
-        counts.push((keys::last(&key)?, Reader { bytes: &value, kind: "count" }.u64()?));
+        let mut reader = Reader { bytes: &value, kind: "count" };
+        let events = reader.u64()?;
+        // A version that did not count it has left no lane that is queued.
+        let queued = if reader.bytes.is_empty() { 0 } else { reader.u64()? };
+        counts.push((keys::last(&key)?, events, queued));
     }
     let now = counters.map_or(Timestamp::from_millis(0), |counters| counters.now);
     spaces.restore(now, counts);

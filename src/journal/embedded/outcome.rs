@@ -79,7 +79,7 @@ impl Writer {
             commit.batch.remove(&self.store.order, keys::order(cell.webhook, ticket.user, seq));
             commit.order_dirty = true;
         }
-        self.release_event(commit, seq, &ticket, place == Place::Ready)?;
+        self.release_event(commit, &cell, seq, &ticket, place == Place::Ready)?;
         let mut unblocked = Unblocked::default();
         if unblocks {
             unblocked = self.unblock(commit, &cell, ticket.user, seq)?;
@@ -166,6 +166,7 @@ impl Writer {
     pub fn release_event(
         &mut self,
         commit: &mut Commit,
+        cell: &Cell,
         seq: u64,
         ticket: &Ticket,
         ready: bool,
@@ -187,6 +188,11 @@ impl Writer {
             commit.batch.remove_once(&self.store.events, keys::seq(seq));
         }
         self.live_bytes = self.live_bytes.saturating_sub(u64::from(ticket.size));
+        let namespace = cell.lock().namespace;
+        if let Some(namespace) = namespace {
+            self.core.spaces.release(namespace, u64::from(ticket.size));
+            commit.spaces.insert(namespace);
+        }
         Ok(())
     }
 }

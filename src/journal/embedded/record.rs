@@ -154,6 +154,25 @@ fn event(reader: &mut Reader<'_>) -> Result<(Event, Timestamp), Corrupt> {
     Ok((event, accepted_at))
 }
 
+/// The namespace in an event's record.
+pub fn namespace(bytes: &[u8]) -> Result<&str, Corrupt> {
+    let mut reader = Reader { bytes, kind: "event" };
+    reader.version()?;
+    reader.timestamp()?;
+    reader.timestamp()?;
+    reader.u8()?;
+    std::str::from_utf8(reader.block()?).map_err(|_| Corrupt("event"))
+}
+
+/// What is kept of a namespace: how many events it has had, and bytes of those that wait.
+pub fn space(events: u64, queued: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let (first, second) = bytes.split_at_mut(8);
+    first.copy_from_slice(&events.to_be_bytes());
+    second.copy_from_slice(&queued.to_be_bytes());
+    bytes
+}
+
 /// A dead letter, with its event.
 pub fn encode_death(letter: &DeadLetter) -> Vec<u8> {
     let mut bytes = vec![VERSION];
@@ -311,6 +330,7 @@ mod tests {
         assert_eq!(Ticket::decode(&entry), Ok(ticket));
         assert_eq!(event_of_entry(&entry), encode_event(&event, ACCEPTED));
         assert_eq!(event_of_entry(&ticket.encode()), b"");
+        assert_eq!(namespace(event_of_entry(&entry)), Ok("identity"));
     }
 
     #[test]
@@ -318,6 +338,7 @@ mod tests {
         let mut bytes = encode_event(&sample(EventType::UserCreated), ACCEPTED);
         for length in 0..bytes.len() {
             assert!(decode_event(&bytes[..length]).is_err(), "{length}");
+            assert!(length >= 30 || namespace(&bytes[..length]).is_err(), "{length}");
         }
         bytes[0] = 2;
         assert_eq!(decode_event(&bytes), Err(Corrupt("event")));

@@ -10,12 +10,14 @@
 //! ready, order ── event gone? ──> removed, counted as unreadable
 //! events, shares ── as the deliveries that are left say
 //! lanes, meta ──── counted
+//! spaces ───────── counted, by what is left
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::cell::Inner;
 use super::keys;
+use super::namespaces;
 use super::order;
 use super::record::{self, Reader, Ticket};
 use super::seen::Seen;
@@ -52,6 +54,7 @@ pub fn repair(store: &Store, kept: Option<Counters>, metrics: &Metrics) -> Resul
     metrics.unreadable.inc_by(lost);
     repair.commit(0)?;
     store.sync()?;
+    namespaces::count(store, repair.counters)?;
     tracing::warn!(unreadable = lost, "the journal was counted anew after damage");
     Ok(repair.counters)
 }

@@ -9,8 +9,9 @@
 //! An event is known for [`Window::age`] or until [`Window::ids`] newer events
 //! of its namespace are, whichever is shorter. The index is on disk; entries
 //! that no longer count are left out when the store compacts that part of it,
-//! so that expiry writes nothing. In memory there is one number and a few
-//! samples for each namespace.
+//! so that expiry writes nothing. In memory there are two numbers and a few
+//! samples for each namespace: how many events it has had, and how many bytes
+//! of them wait, which its quota is about.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use fjall::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 
-use super::record::{Corrupt, Reader};
+use super::record::{self, Corrupt, Reader};
 use crate::model::Timestamp;
 
 /// How long a repeat is told from a new event.
@@ -65,7 +66,7 @@ impl Seen {
     }
 }
 
-/// How many events each namespace has had.
+/// How many events each namespace has had, and how much of them waits.
 #[derive(Debug)]
 pub struct Spaces {
     window: Window,
@@ -81,6 +82,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Space {
     count: u64,
+    /// Bytes of its events that wait.
+    queued: u64,
     /// (ordinal, when), every so many events: enough to say how long the window now is.
     samples: VecDeque<(u64, Timestamp)>,
 }
@@ -91,20 +94,18 @@ const SAMPLES: u64 = 32;
 impl Spaces {
     /// From what was kept.
     pub fn new(window: Window, now: Timestamp, kept: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let counts = kept
-            .into_iter()
-            .map(|(space, count)| (space, Space { count, samples: VecDeque::new() }))
-            .collect();
+        let counts =
+            kept.into_iter().map(|(space, count)| (space, Space { count, ..Space::default() })).collect();
         Self { window, state: Mutex::new(State { now, counts }) }
     }
 
     /// Takes over the counts that a store kept.
-    pub fn restore(&self, now: Timestamp, kept: impl IntoIterator<Item = (u64, u64)>) {
+    pub fn restore(&self, now: Timestamp, kept: impl IntoIterator<Item = (u64, u64, u64)>) {
         let mut state = self.lock();
         state.now = now;
         state.counts.clear();
-        for (space, count) in kept {
-            state.counts.entry(space).or_default().count = count;
+        for (space, count, queued) in kept {
+            state.counts.insert(space, Space { count, queued, ..Space::default() });
         }
     }
 
@@ -130,9 +131,40 @@ impl Spaces {
         Seen { at: now, ordinal: entry.count, space }
     }
 
-    /// How many events the namespace has had.
-    pub fn counted(&self, space: u64) -> u64 {
-        self.lock().counts.get(&space).map_or(0, |entry| entry.count)
+    /// Events of the namespace wait.
+    pub fn queue(&self, space: u64, bytes: u64) {
+        self.lock().counts.entry(space).or_default().queued += bytes;
+    }
+
+    /// They wait no longer.
+    pub fn release(&self, space: u64, bytes: u64) {
+        if let Some(entry) = self.lock().counts.get_mut(&space) {
+            entry.queued = entry.queued.saturating_sub(bytes);
+        }
+    }
+
+    /// Bytes of the namespace's events that wait.
+    pub fn queued(&self, space: u64) -> u64 {
+        self.lock().counts.get(&space).map_or(0, |entry| entry.queued)
+    }
+
+    /// What is to be kept of a namespace.
+    pub fn record(&self, space: u64) -> [u8; 16] {
+        let state = self.lock();
+        let (count, queued) = state.counts.get(&space).map_or((0, 0), |entry| (entry.count, entry.queued));
+        record::space(count, queued)
+    }
+
+    /// Of every namespace that has something, the bytes that wait.
+    #[cfg(test)]
+    pub fn all_queued(&self) -> HashMap<u64, u64> {
+        let state = self.lock();
+        state
+            .counts
+            .iter()
+            .filter(|(_, space)| space.queued > 0)
+            .map(|(key, space)| (*key, space.queued))
+            .collect()
     }
 
     /// How long the shortest window of a namespace now is.

@@ -9,6 +9,7 @@ mod durable;
 mod kill;
 mod limits;
 mod logs;
+mod quota;
 pub mod recount;
 
 use std::path::{Path, PathBuf};

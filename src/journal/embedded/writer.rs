@@ -108,7 +108,7 @@ pub struct Commit {
     pub shares: HashMap<u64, u32>,
     /// Events that this commit stores.
     pub seen: HashSet<EventKey>,
-    /// Namespaces that it counts events of.
+    /// Namespaces whose counts changed.
     pub spaces: HashSet<u64>,
     /// Lanes whose counts changed.
     lanes: HashMap<WebhookUid, Arc<Cell>>,
@@ -303,7 +303,7 @@ impl Writer {
                 // Once more, when the low-water marks are where they belong.
                 self.write(commit)?;
                 #[cfg(test)]
-                super::tests::recount::check_written(&self.store, &self.core.lanes);
+                super::tests::recount::check_written(&self.store, &self.core.lanes, &self.core.spaces);
                 self.core.lanes.all().iter().for_each(|cell| drop(commit.counts_of(cell)));
                 commit.durable = true;
                 commit.close = Some(answer);
@@ -316,8 +316,7 @@ impl Writer {
     /// waits for the sync.
     pub fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
         for space in commit.spaces.drain() {
-            let count = self.core.spaces.counted(space);
-            commit.batch.put(&self.store.spaces, space.to_be_bytes(), count.to_be_bytes());
+            commit.batch.put(&self.store.spaces, space.to_be_bytes(), self.core.spaces.record(space));
         }
         for (seq, left) in commit.shares.drain() {
             if left == 0 {

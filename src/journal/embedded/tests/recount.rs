@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::journal::embedded::cell::Inner;
 use crate::journal::embedded::core::Lanes;
 use crate::journal::embedded::record::{self, Ticket};
+use crate::journal::embedded::seen::Spaces;
 use crate::journal::embedded::store::{Counters, Store};
 use crate::journal::embedded::{keys, order, salvage};
 use crate::model::WebhookUid;
@@ -19,13 +20,19 @@ struct Counts {
 }
 
 /// Panics where the counts of a store that is about to be used are wrong, or an event is missing.
-pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
+pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes, spaces: &Spaces) {
     if !salvage::is_whole(store) {
         // A test has damaged it, and looks for what comes of that.
         return;
     }
     let mut found: HashMap<WebhookUid, Counts> = HashMap::new();
     let mut bytes = 0;
+    let mut queued: HashMap<u64, u64> = HashMap::new();
+    let mut count = |event: &[u8]| {
+        bytes += event.len() as u64;
+        let namespace = record::short_hash(record::namespace(event).expect("an event"));
+        *queued.entry(namespace).or_default() += event.len() as u64;
+    };
     for guard in store.ready.iter() {
         let (key, entry) = guard.into_inner().expect("readable");
         let (webhook, ticket) =
@@ -35,12 +42,12 @@ pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
         let low = lanes.cell(webhook).lock().low;
         assert!(seq >= low, "{seq} of {webhook} is below its low-water mark {low}");
         let record = record::event_of_entry(&entry);
-        bytes += record.len() as u64;
         assert_eq!(record.is_empty(), ticket.shared, "{seq}");
         if ticket.shared {
             assert!(store.events.contains_key(keys::seq(seq)).expect("readable"), "no event {seq}");
         } else {
             record::decode_event(record).expect("an event");
+            count(record);
         }
     }
     for guard in store.order.iter() {
@@ -59,8 +66,9 @@ pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
         counts.dead_bytes += value.len() as u64;
     }
     for guard in store.events.iter() {
-        bytes += guard.value().expect("readable").len() as u64;
+        count(&guard.value().expect("readable"));
     }
+    assert_eq!(spaces.all_queued(), queued, "bytes of live events by namespace");
     for webhook in found.keys() {
         lanes.get(*webhook).expect("a webhook that has something is known");
     }
@@ -75,7 +83,11 @@ pub fn check(store: &Store, counters: Option<Counters>, lanes: &Lanes) {
 
 /// Panics where counts in memory are not those on the disk, as they are before a journal that
 /// is closed writes them all: a crash at this moment would leave wrong ones.
-pub fn check_written(store: &Store, lanes: &Lanes) {
+pub fn check_written(store: &Store, lanes: &Lanes, spaces: &Spaces) {
+    for (namespace, queued) in spaces.all_queued() {
+        let written = store.spaces.get(namespace.to_be_bytes()).expect("readable").expect("counts");
+        assert_eq!(written.as_ref(), spaces.record(namespace), "of {queued} bytes");
+    }
     for cell in lanes.all() {
         let mut written = Inner::default();
         if let Some(counts) = store.lanes.get(cell.webhook.as_bytes()).expect("readable") {
