@@ -21,11 +21,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::{
-    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags,
+    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, QuotaFlags,
+    TelemetryFlags,
 };
 use super::serving_certificate::ServingCertificateFlags;
 use crate::certificates::{self, Keeper};
 use crate::controller::{self, ControllerConfig, Duty, Election, Places, Pulse};
+use crate::ingest::quota::Quotas;
 use crate::journal::Journal as _;
 use crate::journal::embedded::Embedded;
 use crate::manage::Management;
@@ -156,6 +158,7 @@ impl Assembly {
     pub(super) async fn dispatcher(
         &mut self,
         ingestion: &IngestFlags,
+        quota: &QuotaFlags,
         journal: &JournalFlags,
         dispatch: &DispatchFlags,
     ) -> anyhow::Result<()> {
@@ -165,6 +168,7 @@ impl Assembly {
         let listener =
             listen(ingestion.listen).await.with_context(|| format!("--listen {}", ingestion.listen))?;
         let config = journal.config();
+        let quotas = self.quotas(quota, journal);
         let opening = clock.clone();
         let journal = tokio::task::spawn_blocking(move || Embedded::open(config, opening)).await??;
         journal.metrics().register(&mut self.registry);
@@ -228,10 +232,22 @@ impl Assembly {
         });
         let service =
             ingest::Service::new(authenticator, subscriptions, journal, metrics, ingestion.limits(), clock)
-                .with_others(Arc::new(management));
+                .with_others(Arc::new(management))
+                .with_quotas(quotas);
         let serving = ingest::run(listener, ingestion.tls(), Arc::new(service), self.shutdown.clone());
         self.parts.spawn(async move { ("ingest", serving.await.map_err(anyhow::Error::from)) });
         Ok(())
+    }
+
+    /// What each namespace may send, by flags and by what its Namespace says.
+    fn quotas(&mut self, flags: &QuotaFlags, journal: &JournalFlags) -> Quotas {
+        let namespaces = self.cluster.namespaces();
+        let quotas = Quotas::new(flags.quota(journal, &namespaces), flags.annotations);
+        if flags.annotations {
+            let (client, shutdown) = (self.client.clone(), self.shutdown.clone());
+            self.part("quotas", ingest::quota::run(quotas.clone(), client, namespaces, shutdown));
+        }
+        quotas
     }
 
     /// Runs until a signal, or until a part ends by itself, which no part should.

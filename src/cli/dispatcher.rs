@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::assembly::Assembly;
 use super::flags::{
-    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, TelemetryFlags,
+    ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, QuotaFlags,
+    TelemetryFlags,
 };
 
 /// Take user events, store them, and deliver them to verified Webhooks
@@ -16,6 +17,8 @@ pub(super) struct Dispatcher {
     cluster: ClusterFlags,
     #[command(flatten)]
     ingest: IngestFlags,
+    #[command(flatten)]
+    quota: QuotaFlags,
     #[command(flatten)]
     journal: JournalFlags,
     #[command(flatten)]
@@ -37,7 +40,7 @@ impl Dispatcher {
         if let Some(flags) = controller {
             assembly.controller(&flags)?;
         }
-        assembly.dispatcher(&self.ingest, &self.journal, &self.dispatch).await?;
+        assembly.dispatcher(&self.ingest, &self.quota, &self.journal, &self.dispatch).await?;
         assembly.run().await?;
         Ok(ExitCode::SUCCESS)
     }

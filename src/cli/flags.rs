@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::serving_certificate::ServingCertificateFlags;
 use crate::dispatch::DispatchConfig;
+use crate::ingest::quota::Quota;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
@@ -18,7 +19,7 @@ use crate::outbound::{
     Allowance, ClusterNetworks, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl, Resolver,
     cluster_domain, parse_net,
 };
-use crate::subscriptions::Namespaces;
+use crate::subscriptions::{Namespaces, Scope};
 use crate::telemetry::LogFormat;
 
 /// A duration as people write it: `3s`, `5m`, `72h`.
@@ -243,6 +244,38 @@ pub(super) struct IngestFlags {
     /// The most connections at one time
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
     max_connections: usize,
+}
+
+/// What each namespace may send.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Quotas of each namespace")]
+pub(super) struct QuotaFlags {
+    /// The most events in a second, beyond a burst of a second or of one batch; 0 for no limit
+    #[arg(long = "quota-events-per-second", value_name = "COUNT", default_value_t = 0)]
+    events_per_second: u64,
+    /// The most bytes of requests in a second, beyond a burst of a second or of one batch; 0 for no limit
+    #[arg(long = "quota-bytes-per-second", value_name = "BYTES", default_value_t = 0)]
+    bytes_per_second: u64,
+    /// The most bytes of events that wait for delivery; 0 for no limit
+    /// [default: half of --max-journal-bytes, or no limit where one namespace alone is served]
+    #[arg(long = "quota-bytes-queued", value_name = "BYTES")]
+    bytes_queued: Option<u64>,
+    /// Whether the annotations herald.dev/quota-… of a Namespace take the place of these
+    #[arg(long = "quota-annotations", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(super) annotations: bool,
+}
+
+impl QuotaFlags {
+    /// One namespace must not take the room of all others, by default.
+    pub(super) fn quota(&self, journal: &JournalFlags, namespaces: &Namespaces) -> Quota {
+        let alone = matches!(namespaces.scopes().as_slice(), [Scope::Namespace(_)]);
+        let half = if alone { 0 } else { (journal.max_journal_bytes / 2).max(1) };
+        Quota {
+            events_per_second: self.events_per_second,
+            bytes_per_second: self.bytes_per_second,
+            bytes_queued: self.bytes_queued.unwrap_or(half),
+        }
+    }
 }
 
 impl IngestFlags {

@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::quota::Measure;
+
 /// The metrics of ingestion. A clone counts into the same numbers.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -21,6 +23,7 @@ pub struct Metrics {
     matched: Counter,
     batch: Histogram,
     duration: Histogram,
+    over_quota: Family<QuotaLabel, Counter>,
     connections: Gauge,
     certificate_expiry: Gauge,
     certificate_failures: Counter,
@@ -29,6 +32,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuotaLabel {
+    quota: &'static str,
 }
 
 impl Default for Metrics {
@@ -45,6 +53,7 @@ impl Default for Metrics {
             duration: Histogram::new([
                 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
+            over_quota: Family::default(),
             connections: Gauge::default(),
             certificate_expiry: Gauge::default(),
             certificate_failures: Counter::default(),
@@ -70,6 +79,11 @@ impl Metrics {
             "From the header of a request to its answer",
             Unit::Seconds,
             self.duration.clone(),
+        );
+        registry.register(
+            "over_quota",
+            "Requests refused because their namespace was over a quota",
+            self.over_quota.clone(),
         );
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register_with_unit(
@@ -100,6 +114,10 @@ impl Metrics {
         self.matched.inc_by(matched);
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most a thousand events")]
         self.batch.observe((accepted + duplicates) as f64);
+    }
+
+    pub(super) fn over_quota(&self, measure: Measure) {
+        self.over_quota.get_or_create(&QuotaLabel { quota: measure.label() }).inc();
     }
 
     pub(super) fn connection(&self) -> Connected {

@@ -1,9 +1,9 @@
 //! The way in for user events: `POST /v1/namespaces/{namespace}/events`.
 //!
 //! ```text
-//! accept ─> TLS ─> HTTP/1.1 ─> path, token ─> body ─> parse ─> match ─> Journal::append ─> 202
-//!    │                             │            │        │        │             │
-//!  limits                       401, 403      408, 413  400…   not ready     refused
+//! accept ─> TLS ─> HTTP/1.1 ─> path, token ─> quota ─> body ─> parse ─> quota ─> match ─> Journal::append ─> 202
+//!    │                             │            │        │        │        │       │             │
+//!  limits                       401, 403       429    408, 413  400…      429  not ready   refused, 429
 //! ```
 //!
 //! **Guarantees.** A 202 means that every event of the request, and every
@@ -22,6 +22,7 @@ mod limits;
 mod metrics;
 pub mod parse;
 mod problem;
+pub mod quota;
 mod server;
 mod service;
 mod tls;

@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use super::parse::{Fault, Refusal};
+use super::quota::Over;
 use crate::access::Denied;
 use crate::access::problem::{self, Kind};
 
@@ -34,11 +35,8 @@ pub enum Problem {
     #[error("the body must arrive within {} seconds", .0.as_secs())]
     TimedOut(Duration),
     /// The caller sends more than it may.
-    #[error("over quota; send again in {} seconds", .retry_after.as_secs())]
-    OverQuota {
-        /// When there is room again.
-        retry_after: Duration,
-    },
+    #[error("{0}")]
+    OverQuota(Over),
     /// Nothing can be accepted now, through no fault of the caller.
     #[error("{0}; send the whole request again")]
     Unavailable(Unavailable),
@@ -98,7 +96,7 @@ impl Problem {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
             Self::TimedOut(_) => (StatusCode::REQUEST_TIMEOUT, "timed-out", "Body too slow"),
-            Self::OverQuota { .. } => (StatusCode::TOO_MANY_REQUESTS, "over-quota", "Over quota"),
+            Self::OverQuota(_) => (StatusCode::TOO_MANY_REQUESTS, "over-quota", "Over quota"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now"),
         }
     }
@@ -117,8 +115,8 @@ impl Problem {
             Self::TimedOut(_) => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::OverQuota { retry_after } => {
-                headers.insert(RETRY_AFTER, seconds(*retry_after));
+            Self::OverQuota(over) => {
+                headers.insert(RETRY_AFTER, seconds(over.retry_after));
             }
             Self::Unavailable(Unavailable::Disk) => {
                 headers.insert(RETRY_AFTER, seconds(DISK_RETRY));
@@ -144,12 +142,21 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::ingest::quota::{Quota, Quotas};
     use crate::model::UnknownEventType;
 
     async fn answer(problem: Problem) -> (Response<()>, Value) {
         let (parts, body) = problem.response().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (Response::from_parts(parts, ()), serde_json::from_slice(&body).unwrap())
+    }
+
+    /// By half a thousand events, which take half a second.
+    fn over_quota() -> Problem {
+        let quota = Quota { events_per_second: 1000, ..Quota::default() };
+        let quotas = Quotas::new(quota, true);
+        quotas.take_events("identity", 1000, 0).unwrap();
+        Problem::OverQuota(quotas.take_events("identity", 1000, 0).unwrap_err())
     }
 
     #[tokio::test]
@@ -174,7 +181,7 @@ mod tests {
                 422,
                 "unknown-event-type",
             ),
-            (Problem::OverQuota { retry_after: Duration::from_millis(1500) }, 429, "over-quota"),
+            (over_quota(), 429, "over-quota"),
             (Problem::Unavailable(Unavailable::Journal), 503, "unavailable"),
         ];
         for (problem, status, name) in table {
@@ -197,8 +204,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_that_passes_says_when_to_try_again() {
-        let quota = answer(Problem::OverQuota { retry_after: Duration::from_millis(1500) }).await.0;
-        assert_eq!(quota.headers()["retry-after"], "2");
+        let quota = answer(over_quota()).await.0;
+        assert_eq!(quota.headers()["retry-after"], "1");
         let unavailable = answer(Problem::Unavailable(Unavailable::Starting)).await.0;
         assert_eq!(unavailable.headers()["retry-after"], "1");
         let (full, document) = answer(Problem::Unavailable(Unavailable::Disk)).await;

@@ -17,6 +17,7 @@ use super::limits::Limits;
 use super::metrics::Metrics;
 use super::parse::{Fault, Head, MAX_BATCH_BYTES};
 use super::problem::{Problem, Unavailable};
+use super::quota::Quotas;
 use crate::access::{Action, Authenticator, Review};
 use crate::journal::{Append, Appended, Journal, RefusedReason};
 use crate::model::{Clock, Event, EventType, WebhookUid};
@@ -74,6 +75,7 @@ pub struct Service<J, S, R> {
     limits: Limits,
     clock: Clock,
     body_units: Semaphore,
+    quotas: Quotas,
     others: Option<Arc<dyn Others>>,
 }
 
@@ -89,7 +91,15 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
     ) -> Self {
         let body_units = Semaphore::new(limits.body_bytes.max(MAX_BATCH_BYTES) / UNIT_BYTES);
         let authenticator = authenticator.into();
-        Self { authenticator, subscriptions, journal, metrics, limits, clock, body_units, others: None }
+        let (quotas, others) = (Quotas::default(), None);
+        Self { authenticator, subscriptions, journal, metrics, limits, clock, body_units, quotas, others }
+    }
+
+    /// Holds namespaces to these.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
+        self
     }
 
     /// Has others answer what is not ingestion's.
@@ -120,6 +130,10 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
             Ok(accepted) => accepted.response(),
             Err(problem) => {
                 tracing::debug!(path = head.uri.path(), %problem, "refused a request");
+                if let Problem::OverQuota(over) = &problem {
+                    self.metrics.over_quota(over.measure);
+                    self.quotas.log(over);
+                }
                 // Who waits for a 100 Continue sends no body to throw away.
                 if !head.headers.contains_key(EXPECT) {
                     discard(body).await;
@@ -141,25 +155,27 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
             return Err(Problem::Unavailable(Unavailable::Starting));
         }
         let content = Head::read(&head.headers)?;
-        let (bytes, _units) = timeout(self.limits.body, self.read(body, content.max_body_bytes()))
+        // Who does not say how much it will be has to have room for the most.
+        let announced = announced(body, content.max_body_bytes())?;
+        self.quotas.take_bytes(namespace, announced as u64).map_err(Problem::OverQuota)?;
+        let (bytes, _units) = timeout(self.limits.body, self.read(body, content.max_body_bytes(), announced))
             .await
             .unwrap_or(Err(Problem::TimedOut(self.limits.body)))?;
+        let read = bytes.len();
+        self.quotas.give_back_bytes(namespace, announced.saturating_sub(read) as u64);
         let events = content.events(&bytes, namespace, self.clock.now())?;
         drop(bytes);
-        self.store(events).await
+        self.quotas.take_events(namespace, events.len() as u64, read as u64).map_err(Problem::OverQuota)?;
+        self.store(namespace, events).await
     }
 
     /// Reads the body, with the memory for it taken first.
-    async fn read(&self, body: &mut Incoming, limit: usize) -> Result<(Bytes, SemaphorePermit<'_>), Problem> {
-        let too_large = || {
-            let fault = if limit == MAX_BATCH_BYTES { Fault::BatchTooLarge } else { Fault::EventTooLarge };
-            Problem::Refused(fault.into())
-        };
-        let announced =
-            body.size_hint().exact().map_or(limit, |size| usize::try_from(size).unwrap_or(usize::MAX));
-        if announced > limit {
-            return Err(too_large());
-        }
+    async fn read(
+        &self,
+        body: &mut Incoming,
+        limit: usize,
+        announced: usize,
+    ) -> Result<(Bytes, SemaphorePermit<'_>), Problem> {
         let units = u32::try_from(announced.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
         let units = match self.body_units.try_acquire_many(units) {
             Ok(units) => units,
@@ -175,7 +191,7 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
             let frame = frame.map_err(|error| Problem::BrokenBody(error.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             if first.len() + all.len() + data.len() > limit {
-                return Err(too_large());
+                return Err(too_large(limit));
             }
             if first.is_empty() && all.is_empty() {
                 first = data;
@@ -191,7 +207,7 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
     }
 
     /// Matches and stores. The events are durable when it returns `Ok`.
-    async fn store(&self, events: Vec<Event>) -> Result<Accepted, Problem> {
+    async fn store(&self, namespace: &str, events: Vec<Event>) -> Result<Accepted, Problem> {
         if events.is_empty() {
             return Ok(Accepted::default());
         }
@@ -206,7 +222,9 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
         // The journal may have stored what it did not answer for in time; the
         // producer's repeat is then a duplicate.
         let unknown = Problem::Unavailable(Unavailable::Unknown);
-        let Ok(outcomes) = timeout(self.limits.store, self.journal.append(batch)).await else {
+        let quota = self.quotas.of(namespace);
+        let append = self.journal.append_within(batch, quota.most_queued());
+        let Ok(outcomes) = timeout(self.limits.store, append).await else {
             return Err(unknown);
         };
         if outcomes.len() != matched.len() {
@@ -220,10 +238,11 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
                     answer.matched += matched;
                 }
                 Appended::Duplicate => answer.duplicate += 1,
-                Appended::Refused(
-                    RefusedReason::Full | RefusedReason::OverQuota | RefusedReason::Unavailable,
-                ) => {
+                Appended::Refused(RefusedReason::Full | RefusedReason::Unavailable) => {
                     return Err(Problem::Unavailable(Unavailable::Journal));
+                }
+                Appended::Refused(RefusedReason::OverQuota) => {
+                    return Err(Problem::OverQuota(self.quotas.full(namespace, quota)));
                 }
                 Appended::Refused(RefusedReason::DiskFull) => {
                     return Err(Problem::Unavailable(Unavailable::Disk));
@@ -245,6 +264,18 @@ impl Accepted {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
+}
+
+/// How many bytes a body may turn out to have.
+fn announced(body: &Incoming, limit: usize) -> Result<usize, Problem> {
+    let announced =
+        body.size_hint().exact().map_or(limit, |size| usize::try_from(size).unwrap_or(usize::MAX));
+    if announced > limit { Err(too_large(limit)) } else { Ok(announced) }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let fault = if limit == MAX_BATCH_BYTES { Fault::BatchTooLarge } else { Fault::EventTooLarge };
+    Problem::Refused(fault.into())
 }
 
 /// The namespace in the path: a DNS label, which needs no decoding.

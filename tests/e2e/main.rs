@@ -9,6 +9,7 @@ mod ingest;
 mod journey;
 mod manage;
 mod manifests;
+mod quotas;
 mod rbac;
 mod replays;
 mod resource;

@@ -177,10 +177,7 @@ async fn what_is_answered_is_counted() {
     *server.journal.answer.lock().unwrap() = Appended::Duplicate;
     accepted(server.post(BATCHED, batch).send().await.unwrap()).await;
     server.post(STRUCTURED, "{").send().await.unwrap();
-    let mut registry = prometheus_client::registry::Registry::default();
-    server.metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = server.metrics_text();
     for line in [
         "herald_ingest_requests_total{code=\"202\"} 2",
         "herald_ingest_requests_total{code=\"400\"} 1",

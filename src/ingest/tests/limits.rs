@@ -20,7 +20,7 @@ const HEAD: &str = "POST /v1/namespaces/identity/events HTTP/1.1\r\nhost: localh
     authorization: Bearer good\r\ncontent-type: application/cloudevents+json\r\n";
 const SHORT: Duration = Duration::from_millis(100);
 
-async fn connect(server: &Server) -> TlsStream<TcpStream> {
+pub(super) async fn connect(server: &Server) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(server.address).await.unwrap();
     let connector = TlsConnector::from(Arc::new(trusting([server.certificate.clone()])));
     let name = ServerName::try_from("localhost").unwrap();
@@ -40,7 +40,7 @@ fn whole_request() -> String {
     format!("{HEAD}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-async fn read_answer(stream: &mut TlsStream<TcpStream>) -> String {
+pub(super) async fn read_answer(stream: &mut TlsStream<TcpStream>) -> String {
     let mut buffer = [0; 4096];
     let read = timeout(DEADLINE, stream.read(&mut buffer)).await.expect("an answer in time").unwrap();
     String::from_utf8_lossy(&buffer[..read]).into_owned()

@@ -4,4 +4,5 @@
 mod answers;
 mod limits;
 mod parts;
+mod quotas;
 mod renewal;

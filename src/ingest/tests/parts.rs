@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::super::quota::Quotas;
 use super::super::*;
 use crate::access::{self, Action, Authenticator, Lifetimes, Review, Verdict};
 use crate::journal::{
@@ -39,6 +40,8 @@ pub(super) struct ScriptedJournal {
     /// Each append takes one.
     pub(super) permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    /// What the last append was allowed to leave of its namespace.
+    pub(super) most: Arc<Mutex<Option<u64>>>,
 }
 
 impl ScriptedJournal {
@@ -55,6 +58,7 @@ impl Default for ScriptedJournal {
             answer: Arc::new(Mutex::new(Appended::Stored)),
             permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             waiting: Arc::default(),
+            most: Arc::default(),
         }
     }
 }
@@ -69,7 +73,8 @@ impl Journal for ScriptedJournal {
         Clock::default().now()
     }
 
-    async fn append_within(&self, batch: Vec<Append>, _: Option<u64>) -> Vec<Appended> {
+    async fn append_within(&self, batch: Vec<Append>, most: Option<u64>) -> Vec<Appended> {
+        *self.most.lock().unwrap() = most;
         self.waiting.fetch_add(1, atomic::Ordering::SeqCst);
         self.permits.acquire().await.unwrap().forget();
         self.waiting.fetch_sub(1, atomic::Ordering::SeqCst);
@@ -137,7 +142,7 @@ pub(super) struct ByToken;
 impl Review for ByToken {
     async fn review(&self, token: &str, namespace: &str, _: Action) -> Verdict {
         match token {
-            "good" if namespace == "identity" => Verdict::Allowed,
+            "good" if ["identity", "second"].contains(&namespace) => Verdict::Allowed,
             "good" => Verdict::Forbidden { user: "system:serviceaccount:idp:sender".to_owned() },
             "away" => Verdict::Unavailable,
             _ => Verdict::Unauthenticated,
@@ -178,6 +183,14 @@ impl Server {
     }
 
     pub(super) async fn start_with(limits: Limits, ready: bool) -> Self {
+        Self::start_all(limits, ready, Quotas::default()).await
+    }
+
+    pub(super) async fn start_with_quotas(quotas: Quotas) -> Self {
+        Self::start_all(Limits::default(), true, quotas).await
+    }
+
+    async fn start_all(limits: Limits, ready: bool, quotas: Quotas) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let certificate = write_certificate(directory.path());
         let files = TlsFiles {
@@ -189,14 +202,15 @@ impl Server {
         let metrics = Metrics::default();
         let authenticator =
             Authenticator::new(ByToken, Lifetimes::default(), Clock::default(), access::Metrics::default());
-        let service = Arc::new(Service::new(
+        let service = Service::new(
             authenticator,
             TwoForCreated { ready },
             journal.clone(),
             metrics.clone(),
             limits,
             Clock::default(),
-        ));
+        );
+        let service = Arc::new(service.with_quotas(quotas));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -211,6 +225,15 @@ impl Server {
             .timeout(DEADLINE)
             .build()
             .unwrap()
+    }
+
+    /// As Prometheus would read it.
+    pub(super) fn metrics_text(&self) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
     }
 
     pub(super) fn url(&self, namespace: &str) -> String {
