@@ -18,6 +18,7 @@
 
 mod connection;
 mod exposure;
+mod framing;
 mod limits;
 mod metrics;
 pub mod parse;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::header::{CONTENT_TYPE, EXPECT};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -13,9 +13,10 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Duration, timeout};
 
+use super::framing;
 use super::limits::Limits;
 use super::metrics::Metrics;
-use super::parse::{Fault, Head, MAX_BATCH_BYTES};
+use super::parse::{Fault, Head, MAX_BATCH_BYTES, Refusal};
 use super::problem::{Problem, Unavailable};
 use super::quota::Quotas;
 use crate::access::{Action, Authenticator, Review};
@@ -119,6 +120,23 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
 
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let fault = framing::fault(request.version(), request.headers());
+        let last = fault.is_some() || framing::is_last(request.headers());
+        let mut response = match fault {
+            Some(fault) => {
+                let problem = Problem::from(Refusal::from(fault));
+                self.metrics.answered(StatusCode::BAD_REQUEST, Duration::ZERO);
+                problem.response()
+            }
+            None => self.answer_framed(request).await,
+        };
+        if last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn answer_framed(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if let Some(others) = &self.others
             && (request.method() != Method::POST || namespace(request.uri().path()).is_none())
         {

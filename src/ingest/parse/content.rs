@@ -25,9 +25,8 @@ const EXPECTED: &str = "send application/cloudevents+json (one event), \
 /// A request with `ce-` headers and without a content type is taken for binary
 /// mode: some SDKs send none, and what is not JSON is refused later anyway.
 pub(super) fn mode(headers: &HeaderMap) -> Result<Mode, Fault> {
-    if let Some(encoding) = headers.get(CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).into_iter();
+    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Fault::ContentType(
             "the body must not be compressed; send it without Content-Encoding".to_owned(),
         ));

@@ -2,6 +2,7 @@
 //! that a test scripts.
 
 mod answers;
+mod hostile;
 mod limits;
 mod parts;
 mod quotas;

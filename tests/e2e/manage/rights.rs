@@ -84,3 +84,42 @@ async fn a_question_that_cannot_be_read_is_refused_with_what_to_write_and_strang
     assert_eq!(status, 403, "{text}");
     herald.stop().await;
 }
+
+#[tokio::test]
+async fn whatever_is_asked_is_answered_in_time_and_harms_no_other_question() {
+    let namespace = Cluster::connect().await.namespace("questions").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    let token = Operator::with(&namespace, "operator", &EVERYTHING).await.token();
+    let path = format!("{}/v1/namespaces/{}", herald.url_and_ca_file().0, namespace.name());
+    let listing = "/events?webhook=audit";
+    let tokens = ["%00", "AAAA", "....", "%ff%fe", "-1", "18446744073709551616", &"A".repeat(16 << 10)];
+    let mut questions: Vec<String> =
+        tokens.iter().map(|token| format!("{listing}&continue={token}")).collect();
+    questions.extend(tokens.iter().map(|token| format!("/webhooks/audit/deadletters?continue={token}")));
+    questions.extend([
+        format!("{listing}{}", "&limit=1".repeat(3000)),
+        format!("{listing}{}", "&x=y".repeat(6000)),
+        format!("{listing}&since={}", "9".repeat(5000)),
+        format!("{listing}&limit={}", "9".repeat(5000)),
+        format!("/events/{}", "x".repeat(28 << 10)),
+        "/events/%00%1b%5b2J".to_owned(),
+        "/events/..%2f..%2fsecrets".to_owned(),
+        format!("/webhooks/{}/deadletters", "a".repeat(28 << 10)),
+        "/webhooks/audit%2f..%2fother/deadletters".to_owned(),
+        "/webhooks/audit/deadletters/%ff".to_owned(),
+    ]);
+    for question in &questions {
+        let shown: String = question.chars().take(80).collect();
+        let answer = herald.http().get(format!("{path}{question}")).bearer_auth(&token).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        assert!((200..500).contains(&status), "{shown}: {status} {text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{shown}: {text:?}");
+        assert!(text.len() < 64 << 10, "{shown}");
+    }
+    let good = herald.http().get(format!("{path}{listing}")).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(good.status(), 200);
+    herald.stop().await;
+}
