@@ -3,6 +3,7 @@
 //! In two stretches: what failed or waits for an earlier one of its user
 //! (`order`), then what waits for its first attempt (`ready`), the oldest first.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::core::Core;
@@ -31,9 +32,8 @@ pub fn list(
     let cursor = cursor.map(|cursor| cursor.0).unwrap_or_default();
     let (stretch, after) = cursor.split_first().map_or((IN_ORDER, &[][..]), |(first, rest)| (*first, rest));
     if stretch == IN_ORDER {
-        let from = follow(keys::order(webhook, 0, 0).to_vec(), after);
-        let to = keys::order(webhook, u64::MAX, u64::MAX).to_vec();
-        for guard in store.order.range(from.clone()..=to.max(from)) {
+        let keys = follow(keys::order(webhook, 0, 0), keys::order(webhook, u64::MAX, u64::MAX), after);
+        for guard in keys.into_iter().flat_map(|keys| store.order.range(keys)) {
             let (key, value) = guard.into_inner()?;
             if page.items.len() == limit {
                 return Ok(page);
@@ -49,9 +49,8 @@ pub fn list(
         }
     }
     let after = if stretch == IN_READY { after } else { &[][..] };
-    let from = follow(keys::ready(webhook, low).to_vec(), after);
-    let to = keys::ready(webhook, u64::MAX).to_vec();
-    for guard in store.ready.range(from.clone()..=to.max(from)) {
+    let keys = follow(keys::ready(webhook, low), keys::ready(webhook, u64::MAX), after);
+    for guard in keys.into_iter().flat_map(|keys| store.ready.range(keys)) {
         if page.items.len() == limit {
             return Ok(page);
         }
@@ -73,9 +72,12 @@ fn pending(event: Arc<Event>, ticket: &Ticket, wait: Wait) -> PendingDelivery {
     PendingDelivery { event, accepted_at: ticket.accepted_at, failures: ticket.failures, wait }
 }
 
-/// The least key after `after`, and not before `first`.
-fn follow(first: Vec<u8>, after: &[u8]) -> Vec<u8> {
-    if after.is_empty() { first } else { [after, &[0]].concat().max(first) }
+/// The keys from `first` to `last` that come after `after`. That is what somebody sent who may not
+/// see other webhooks' keys: none of them is in the range, whatever it is.
+fn follow<const N: usize>(first: [u8; N], last: [u8; N], after: &[u8]) -> Option<RangeInclusive<Vec<u8>>> {
+    let next = if after.is_empty() { Vec::new() } else { [after, &[0]].concat() };
+    let from = next.max(first.to_vec());
+    (*from <= last[..]).then(|| from..=last.to_vec())
 }
 
 /// Between the read of a ticket and this one a delivery may end: then there is none.

@@ -8,6 +8,7 @@ pub mod disk;
 mod durable;
 mod kill;
 mod limits;
+mod listing;
 mod logs;
 mod quota;
 pub mod recount;
