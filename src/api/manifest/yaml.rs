@@ -49,10 +49,13 @@ pub(super) struct Broken {
 /// More nodes than this, aliases expanded, are an attack and no manifest.
 const MOST_NODES: usize = 1_000_000;
 
+/// So are more bytes than this in what aliases repeat and in the paths of fields.
+const MOST_BYTES: usize = 64 << 20;
+
 /// The documents up to the end, or up to where the text breaks off.
 pub(super) fn documents(text: &str) -> (Vec<Document>, Option<Broken>) {
     let options = granit_parser::options! { emit_comments: false };
-    let mut reader = Reader { parser: Parser::new_from_str_with_options(text, options), nodes: 0 };
+    let mut reader = Reader { parser: Parser::new_from_str_with_options(text, options), nodes: 0, bytes: 0 };
     let mut documents = Vec::new();
     loop {
         match reader.document() {
@@ -66,6 +69,7 @@ pub(super) fn documents(text: &str) -> (Vec<Document>, Option<Broken>) {
 struct Reader<'input> {
     parser: Parser<'input, StrInput<'input>>,
     nodes: usize,
+    bytes: usize,
 }
 
 /// What is gathered while one document is read.
@@ -112,14 +116,15 @@ impl<'input> Reader<'input> {
         path: &str,
         draft: &mut Draft,
     ) -> Result<Value, Broken> {
-        self.count(1, span)?;
+        self.count(1, path.len(), span)?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "the enum may grow; only these begin a value")]
         let (anchor, value) = match event {
             Event::Scalar(text, style, anchor, tag) => (anchor, scalar(&text, style, tag.as_deref())),
             Event::Alias(target) => {
-                let value = draft.anchors.get(&target).cloned().unwrap_or_default();
-                self.count(size(&value), span)?;
-                (0, value)
+                // Counted before it is copied.
+                let (nodes, bytes) = draft.anchors.get(&target).map_or((0, 0), size);
+                self.count(nodes, bytes, span)?;
+                (0, draft.anchors.get(&target).cloned().unwrap_or_default())
             }
             Event::SequenceStart(_, anchor, _) => (anchor, self.sequence(span, path, draft)?),
             Event::MappingStart(_, anchor, _) => (anchor, self.mapping(span, path, draft)?),
@@ -176,9 +181,10 @@ impl<'input> Reader<'input> {
         Ok(Value::Object(fields))
     }
 
-    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Broken> {
+    fn count(&mut self, nodes: usize, bytes: usize, span: Span) -> Result<(), Broken> {
         self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > MOST_NODES {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.nodes > MOST_NODES || self.bytes > MOST_BYTES {
             return Err(broken(span, "the text has more values, aliases expanded, than Herald reads"));
         }
         Ok(())
@@ -202,11 +208,19 @@ fn merge(into: &mut Map<String, Value>, from: Value) {
     }
 }
 
-fn size(value: &Value) -> usize {
+/// Values, and bytes of text in them.
+fn size(value: &Value) -> (usize, usize) {
+    let sum = |(nodes, bytes): (usize, usize), value: &Value| {
+        let (more_nodes, more_bytes) = size(value);
+        (nodes + more_nodes, bytes + more_bytes)
+    };
     match value {
-        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Value::Object(fields) => 1 + fields.values().map(size).sum::<usize>(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+        Value::Array(items) => items.iter().fold((1, 0), sum),
+        Value::Object(fields) => {
+            fields.iter().fold((1, 0), |(nodes, bytes), (key, value)| sum((nodes, bytes + key.len()), value))
+        }
+        Value::String(text) => (1, text.len()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => (1, 0),
     }
 }
 
@@ -334,6 +348,26 @@ mod tests {
         }
         let (_, broken) = documents(&text);
         assert!(broken.is_some_and(|broken| broken.message.contains("aliases")));
+    }
+
+    #[test]
+    fn long_texts_cannot_be_made_to_fill_the_memory() {
+        let long = "x".repeat(1 << 20);
+        let repeated = format!("a: &a {long}\nb: [{}]\n", ["*a"; 200].join(", "));
+        let under_a_long_key = format!("? {long}\n: [{}]\n", ["1"; 200].join(", "));
+        for text in [repeated, under_a_long_key] {
+            assert!(documents(&text).1.is_some_and(|broken| broken.message.contains("than Herald reads")));
+        }
+    }
+
+    #[test]
+    fn no_nesting_is_too_deep_for_the_stack() {
+        // The parser gives up long before.
+        for (open, count) in [("[", 100_000), ("{a: ", 100_000), ("- ", 10_000), ("? ", 10_000)] {
+            let (_, broken) = documents(&open.repeat(count));
+            assert!(broken.is_some(), "{open}");
+        }
+        assert_eq!(read(&format!("{}{}", "[".repeat(127), "]".repeat(127))).len(), 1);
     }
 
     #[test]
