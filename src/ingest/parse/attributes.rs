@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 
 use super::content;
-use super::fault::Fault;
+use super::fault::{Fault, head};
 use crate::model::{EventType, Timestamp};
 
 /// The longest `id`, `source` and `subject`, in bytes. They are stored and
@@ -42,9 +42,7 @@ pub(super) fn source(value: Option<String>) -> Result<String, Fault> {
 /// `type`: one of the twelve.
 pub(super) fn event_type(value: Option<&str>) -> Result<EventType, Fault> {
     let value = value.ok_or(Fault::Missing("type"))?;
-    // The error repeats the value, which must not make the answer as large as the request.
-    let head = value.char_indices().nth(64).and_then(|(end, _)| value.get(..end)).unwrap_or(value);
-    EventType::from_str(head).map_err(Fault::from)
+    EventType::from_str(head(value)).map_err(Fault::from)
 }
 
 /// `specversion`: 1.0, the only one there is.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use super::fault::Fault;
+use super::fault::{Fault, brief};
 use super::members::Members;
 use super::{attributes, content};
 
@@ -29,7 +29,12 @@ pub(super) fn members<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Members
                 ));
             }
             extension if attributes::is_name(extension) && extension != "data" => None,
-            _ => return Err(Fault::Malformed(format!("the header {name} cannot carry an attribute"))),
+            _ => {
+                return Err(Fault::Malformed(format!(
+                    "the header {:.64} cannot carry an attribute",
+                    name.as_str()
+                )));
+            }
         };
         let value = decode(name, single(headers, name)?)?;
         if let Some(slot) = slot {
@@ -37,8 +42,9 @@ pub(super) fn members<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Members
         }
     }
     if !body.trim_ascii().is_empty() {
-        let data: &RawValue = serde_json::from_slice(body)
-            .map_err(|error| Fault::Malformed(format!("the body must be the data, as JSON: {error}")))?;
+        let data: &RawValue = serde_json::from_slice(body).map_err(|error| {
+            Fault::Malformed(format!("the body must be the data, as JSON: {}", brief(&error)))
+        })?;
         members.data = Some(data);
     }
     Ok(members)
@@ -48,13 +54,13 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderVal
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
-        _ => Err(Fault::Malformed(format!("the header {name} must be given once"))),
+        _ => Err(Fault::Malformed(format!("the header {:.64} must be given once", name.as_str()))),
     }
 }
 
 /// Undoes quotes, which senders of older versions use, then percent-encoding.
 fn decode(name: &HeaderName, value: &HeaderValue) -> Result<String, Fault> {
-    let malformed = |what: &str| Fault::Malformed(format!("the header {name} {what}"));
+    let malformed = |what: &str| Fault::Malformed(format!("the header {:.64} {what}", name.as_str()));
     let value = value.as_bytes().trim_ascii();
     let unquoted = match value {
         [b'"', inner @ .., b'"'] => unescape(inner),

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
-use super::fault::Fault;
+use super::fault::{Fault, head};
 
 /// How the event lies in the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,18 @@ pub(super) fn mode(headers: &HeaderMap) -> Result<Mode, Fault> {
         };
     };
     let Some(media_type) = json_in_utf8(content_type)? else {
-        return Err(Fault::ContentType(format!("Content-Type {content_type:?} is not taken; {EXPECTED}")));
+        return Err(Fault::ContentType(format!(
+            "Content-Type {:?} is not taken; {EXPECTED}",
+            head(content_type)
+        )));
     };
     match media_type {
         MediaType::CloudEvent => Ok(Mode::Structured),
         MediaType::CloudEventBatch => Ok(Mode::Batched),
         MediaType::Json if has_attributes => Ok(Mode::Binary),
         MediaType::Json => Err(Fault::ContentType(format!(
-            "Content-Type {content_type:?} without ce-… headers is not a CloudEvent; {EXPECTED}"
+            "Content-Type {:?} without ce-… headers is not a CloudEvent; {EXPECTED}",
+            head(content_type)
         ))),
     }
 }
@@ -87,7 +91,7 @@ fn json_in_utf8(content_type: &str) -> Result<Option<MediaType>, Fault> {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
         if name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
-            return Err(Fault::ContentType(format!("the charset must be utf-8, not {value:?}")));
+            return Err(Fault::ContentType(format!("the charset must be utf-8, not {:?}", head(value))));
         }
     }
     Ok(match essence.as_str() {

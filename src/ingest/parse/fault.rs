@@ -64,6 +64,22 @@ impl From<Fault> for Refusal {
     }
 }
 
+/// The beginning of a text, for a message: what refuses a request must not be as large as the request.
+/// A precision does not shorten what is written with its quotes.
+pub(super) fn head(text: &str) -> &str {
+    text.char_indices().nth(64).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
+/// What is wrong with a JSON text, and where. The library repeats a string that should have been something
+/// else as a whole, which must not make the answer as large as the request.
+pub(super) fn brief(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    if said.len() <= 256 {
+        return said;
+    }
+    format!("{said:.128}… at line {} column {}", error.line(), error.column())
+}
+
 /// What a producer who forgot the attribute needs to know about it.
 fn hint(attribute: &str) -> String {
     match attribute {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fault::{Fault, Refusal};
+use super::fault::{Fault, Refusal, brief, head};
 use super::scalar::{Name, Scalar};
 use super::{MAX_BATCH_EVENTS, attributes, data};
 use crate::model::{Event, Timestamp};
@@ -54,7 +54,7 @@ pub(super) fn many(body: &[u8]) -> Result<Vec<Members<'_>>, Refusal> {
 }
 
 fn malformed(error: &serde_json::Error) -> Fault {
-    Fault::Malformed(format!("the body is not a CloudEvent in JSON: {error}"))
+    Fault::Malformed(format!("the body is not a CloudEvent in JSON: {}", brief(error)))
 }
 
 impl<'a> Members<'a> {
@@ -113,13 +113,15 @@ impl<'a> Members<'a> {
             }
         } else if !attributes::is_name(name) {
             self.fail(Fault::Malformed(format!(
-                "{name:.64?} cannot be an attribute, whose name is lower-case letters and digits; \
-                 what the event says about the user belongs in \"data\""
+                "{:?} cannot be an attribute, whose name is lower-case letters and digits; \
+                 what the event says about the user belongs in \"data\"",
+                head(name)
             )));
         } else if matches!(value, Scalar::Compound) {
             self.fail(Fault::Malformed(format!(
-                "the attribute {name:.64?} must not be an object or an array; \
-                 what the event says about the user belongs in \"data\""
+                "the attribute {:?} must not be an object or an array; \
+                 what the event says about the user belongs in \"data\"",
+                head(name)
             )));
         }
     }
@@ -148,7 +150,7 @@ impl<'de> Visitor<'de> for Reading {
         let mut seen: Vec<Cow<'de, str>> = Vec::with_capacity(8);
         while let Some(Name(name)) = map.next_key()? {
             if seen.contains(&name) {
-                members.fail(Fault::Malformed(format!("the member {name:.64?} is there twice")));
+                members.fail(Fault::Malformed(format!("the member {:?} is there twice", head(&name))));
             }
             if seen.len() >= MAX_MEMBERS {
                 members.fail(Fault::Malformed(format!("an event must have at most {MAX_MEMBERS} members")));

@@ -344,3 +344,27 @@ fn each_wrong_content_type_is_told_what_to_send() {
         );
     }
 }
+
+#[test]
+fn a_refusal_is_short_however_long_what_it_refuses_is() {
+    let long = "x".repeat(10_000);
+    let content = |value: &str| read(&headers(&[("content-type", value)]), "{}").map(|_| good());
+    let event = |body: String| structured(body).map(|_| good());
+    let refusals = [
+        content(&long),
+        content(&format!("{long}+json")),
+        content(&format!("application/json; charset={long}")),
+        event(with("type", json!(long))),
+        event(with("id", json!(long))),
+        event(with(&long, json!([]))),
+        event(with(&format!("{long}_"), json!("1"))),
+        event(format!("{{\"{long}\":1,\"{long}\":2}}")),
+        event(format!("\"{long}\"")),
+        batched(format!("[\"{long}\"]")).map(|_| good()),
+        batched(format!("\"{long}\"")).map(|_| good()),
+    ];
+    for refusal in refusals {
+        let said = message(refusal);
+        assert!(said.len() < 600, "{} bytes: {said:.600}", said.len());
+    }
+}
