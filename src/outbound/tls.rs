@@ -16,6 +16,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::Reason;
+use crate::model::PemFault;
 
 /// How one webhook's endpoint is checked, and the client certificate that it is
 /// shown. Two are equal if they came from the same bytes.
@@ -145,7 +146,7 @@ impl Defaults {
 fn parse_roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| TlsError::Ca(error.to_string()))?;
+        let certificate = certificate.map_err(|error| TlsError::Ca(PemFault::from(&error).to_string()))?;
         roots.add(certificate).map_err(|error| TlsError::Ca(error.to_string()))?;
     }
     if roots.is_empty() {
@@ -158,12 +159,12 @@ fn parse_identity(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
     let malformed = |what: &str, error: &dyn fmt::Display| TlsError::Client(format!("{what}: {error}"));
     let chain = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed("tls.crt", &error))?;
+        .map_err(|error| malformed("tls.crt", &PemFault::from(&error)))?;
     if chain.is_empty() {
         return Err(TlsError::Client("tls.crt holds no certificate".to_owned()));
     }
-    // The error of the PEM reader names the section that it missed, never what it read.
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| malformed("tls.key", &error))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| malformed("tls.key", &PemFault::from(&error)))?;
     CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
         .map_err(|error| malformed("the pair", &error))
 }

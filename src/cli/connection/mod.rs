@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use self::token::{ServiceAccount, TokenSource};
 use crate::manage::Listing;
+use crate::model::PemFault;
 
 /// The most that is asked for at once.
 const MAX_PART: usize = 1000;
@@ -203,7 +204,9 @@ fn trust(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
             let shown = path.display();
             let pem = fs::read(path).with_context(|| format!("cannot read --ca-file {shown}"))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.with_context(|| format!("--ca-file {shown} is not PEM"))?;
+                let certificate = certificate
+                    .map_err(|error| PemFault::from(&error))
+                    .with_context(|| format!("--ca-file {shown} is not PEM"))?;
                 roots.add(certificate).with_context(|| format!("--ca-file {shown} has a bad certificate"))?;
             }
             ensure!(!roots.is_empty(), "--ca-file {shown} has no certificate in it");

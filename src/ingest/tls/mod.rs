@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto, version};
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::metrics::Metrics;
+use crate::model::PemFault;
 
 /// Where the certificate and its key are, and how often to look at them.
 #[derive(Clone, Debug)]
@@ -46,12 +47,12 @@ pub enum TlsError {
         cause: io::Error,
     },
     /// What is in a file is not what should be there.
-    #[error("{path} is not PEM of the kind it should be: {cause}", path = .path.display())]
+    #[error("{path} is not PEM of the kind it should be: {fault}", path = .path.display())]
     Pem {
         /// Which.
         path: PathBuf,
         /// Why.
-        cause: pem::Error,
+        fault: PemFault,
     },
     /// The key does not belong to the certificate, or neither can be used.
     #[error("the certificate and the key cannot be used together: {0}")]
@@ -123,9 +124,9 @@ async fn read(files: &TlsFiles) -> Result<Pair, TlsError> {
 fn configure(files: &TlsFiles, pair: &Pair, metrics: &Metrics) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(&pair.certificate)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|cause| TlsError::Pem { path: files.certificate.clone(), cause })?;
+        .map_err(|error| TlsError::Pem { path: files.certificate.clone(), fault: PemFault::from(&error) })?;
     let key = PrivateKeyDer::from_pem_slice(&pair.key)
-        .map_err(|cause| TlsError::Pem { path: files.key.clone(), cause })?;
+        .map_err(|error| TlsError::Pem { path: files.key.clone(), fault: PemFault::from(&error) })?;
     let not_after = chain.first().and_then(|leaf| not_after(leaf));
     let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])?

@@ -320,6 +320,13 @@ fn tls_settings_that_are_not_pem_say_what_to_write() {
         assert_eq!(error.reason(), Reason::SecretMalformed);
         assert!(error.to_string().contains("tls.crt"), "{error}");
     }
+    // A key that has lost its line breaks, in its own place or in another's: not as text, not as numbers.
+    let one_line = pair.key.replace('\n', " ");
+    for (chain, key) in [(chain, one_line.as_bytes()), (one_line.as_bytes(), key)] {
+        let said = TlsSettings::parse(None, Some((chain, key))).unwrap_err().to_string();
+        let digits = said.bytes().filter(u8::is_ascii_digit).count();
+        assert!(digits < 10 && !said.contains(&pair.key[40..60]), "{said}");
+    }
     let settings = TlsSettings::parse(None, Some((chain, key))).unwrap();
     assert_eq!(settings, TlsSettings::parse(None, Some((chain, key))).unwrap());
     assert_ne!(settings, TlsSettings::default());
