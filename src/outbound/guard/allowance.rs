@@ -58,7 +58,7 @@ impl FromStr for Destination {
             None => (false, name),
         };
         let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || !name.chars().all(good) || ends_in_number(name) {
+        if name.split('.').any(str::is_empty) || !name.chars().all(good) || ends_in_number(name) {
             let message =
                 "must be a CIDR such as 10.0.0.0/8, an address, a host name, or *. and the end of one";
             return Err(message.to_owned());
@@ -133,6 +133,8 @@ mod tests {
             "",
             "10.0.0.0/33",
             "127.1",
+            "a..b",
+            ".0..",
             "a b",
             "https://x",
             "*",
