@@ -27,6 +27,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
@@ -40,12 +41,15 @@ use super::{ExchangeError, MAX_BODY, Step};
 /// A request as hyper takes it.
 pub(super) type Outgoing = http::Request<Full<Bytes>>;
 
-type Driver = http1::Connection<TokioIo<TlsStream<Metered<TcpStream>>>, Full<Bytes>>;
+/// What HTTP is spoken over.
+pub(super) type Stream = TlsStream<Metered<TcpStream>>;
+
+type Driver<S> = http1::Connection<TokioIo<S>, Full<Bytes>>;
 
 /// A connection with nothing on its way. Dropping it closes it.
-pub(super) struct Connection {
+pub(super) struct Connection<S: Wire = Stream> {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: Driver,
+    driver: Driver<S>,
     quota: Quota,
     /// Since when it is open.
     pub(super) opened: Instant,
@@ -56,9 +60,9 @@ pub(super) struct Connection {
 
 /// What came of a request on a connection. The connection comes back only when
 /// another request may follow.
-pub(super) enum Exchanged {
+pub(super) enum Exchanged<S: Wire = Stream> {
     /// The whole answer, or as much of it as is read.
-    Answered(Answer, Option<Box<Connection>>),
+    Answered(Answer, Option<Box<Connection<S>>>),
     /// The connection ended, for this reason, before any of the request was sent.
     NotSent(Outgoing, hyper::Error),
     /// Sent, at least in part, and no answer.
@@ -66,18 +70,26 @@ pub(super) enum Exchanged {
 }
 
 impl Connection {
-    pub(super) async fn open(
-        tls: TlsStream<Metered<TcpStream>>,
+    pub(super) async fn open(tls: Stream, gate: Arc<Gate>, open: &Gauge) -> Result<Box<Self>, hyper::Error> {
+        let quota = tls.get_ref().0.quota();
+        Self::over(tls, quota, gate, open).await
+    }
+}
+
+impl<S: Wire> Connection<S> {
+    /// Over a stream that reads no more than `quota`.
+    pub(super) async fn over(
+        stream: S,
+        quota: Quota,
         gate: Arc<Gate>,
         open: &Gauge,
     ) -> Result<Box<Self>, hyper::Error> {
         let counted = Counted::new(open.clone());
-        let quota = tls.get_ref().0.quota();
         let (sender, driver) = http1::Builder::new()
             .max_headers(128)
             .max_header_size(16 * 1024)
             .max_buf_size(32 * 1024)
-            .handshake(TokioIo::new(tls))
+            .handshake(TokioIo::new(stream))
             .await?;
         Ok(Box::new(Self { sender, driver, quota, opened: Instant::now(), gate, _counted: counted }))
     }
@@ -102,7 +114,7 @@ impl Connection {
         mut self: Box<Self>,
         request: Outgoing,
         progress: &mut Progress,
-    ) -> Exchanged {
+    ) -> Exchanged<S> {
         progress.begin(Step::Head);
         self.quota.renew();
         let head = self.sender.try_send_request(request);
@@ -159,7 +171,7 @@ impl Connection {
 }
 
 /// Waits for what only the connection's driver can complete.
-async fn drive<F: Future>(driver: &mut Driver, awaited: F) -> F::Output {
+async fn drive<S: Wire, F: Future>(driver: &mut Driver<S>, awaited: F) -> F::Output {
     // Outside of the task's budget: when that is used up, a poll says pending and
     // wakes its waker, and this one's is nobody's. The driver's polls do count.
     let mut awaited = pin!(unconstrained(awaited));
@@ -172,6 +184,11 @@ async fn drive<F: Future>(driver: &mut Driver, awaited: F) -> F::Output {
     })
     .await
 }
+
+/// What a connection can be over.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for S {}
 
 /// Counts a connection as open for as long as it lives.
 struct Counted(Gauge);
