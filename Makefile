@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions soak
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions soak fuzz
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test-transitions: ## more random edits, cut watches, late answers, ended API ser
 
 test-interop: ## deliver to the official libraries in Python and Node.js, by the docs' own snippets
 	tests/interop/run
+
+fuzz: ## look for inputs that break a parser, with libFuzzer (TARGET=events SECONDS=600; all and 60 s unless set)
+	tools/fuzz $(or $(TARGET),all) $(or $(SECONDS),60)
 
 lint: ## format, clippy, docs, scripts, licences and generated files
 	tools/lint

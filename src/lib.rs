@@ -21,6 +21,8 @@ pub mod certificates;
 pub mod cli;
 pub mod controller;
 pub mod dispatch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ingest;
 pub mod journal;
 pub mod manage;

@@ -22,6 +22,8 @@
 mod action;
 mod cache;
 mod cluster;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod metrics;
 pub mod problem;
 mod token;

@@ -8,6 +8,8 @@
 mod condition;
 mod crd;
 mod duration;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod host_policy;
 pub mod manifest;
 mod reference;

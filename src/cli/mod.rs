@@ -8,6 +8,8 @@ mod deadletters;
 mod dispatcher;
 mod events;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod run;
 mod send;
 mod serving_certificate;

@@ -83,7 +83,7 @@ pub(super) async fn challenge(
     Ok(exchange.end.map_err(ChallengeFailure::from).and_then(|answer| judge(&answer, &key, uri)))
 }
 
-fn judge(answer: &Answer, key: &str, uri: &EndpointUri) -> Result<(), ChallengeFailure> {
+pub(super) fn judge(answer: &Answer, key: &str, uri: &EndpointUri) -> Result<(), ChallengeFailure> {
     if !answer.status.is_success() {
         return Err(ChallengeFailure::UnexpectedStatus { uri: uri.clone(), status: answer.status });
     }

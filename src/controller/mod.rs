@@ -20,6 +20,8 @@ mod challenge;
 mod challenges;
 pub mod decide;
 mod duty;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod lease;
 mod materials;
 mod metrics;

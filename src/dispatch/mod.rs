@@ -16,6 +16,8 @@
 
 mod circuit;
 mod errand;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod lane;
 mod memory;
 mod metrics;

@@ -28,6 +28,8 @@ mod connection;
 mod destination;
 mod error;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod guard;
 mod metrics;
 mod networks;

@@ -192,6 +192,13 @@ impl Checker {
     }
 }
 
+/// The values of a text's documents, and whether it was read to its end.
+#[cfg(any(test, fuzzing))]
+pub(super) fn values(text: &str) -> (Vec<Value>, bool) {
+    let (documents, broken) = yaml::documents(text);
+    (documents.into_iter().map(|document| document.value).collect(), broken.is_none())
+}
+
 fn join(prefix: &str, path: &str) -> String {
     if prefix.is_empty() { path.to_owned() } else { format!("{prefix}.{path}") }
 }

@@ -34,12 +34,12 @@ pub(super) struct EventFlags {
 
 /// The body of one request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Batch {
-    pub(super) body: String,
-    pub(super) content_type: &'static str,
+pub(in crate::cli) struct Batch {
+    pub(in crate::cli) body: String,
+    pub(in crate::cli) content_type: &'static str,
     /// Where in the input its first event is, counted from 0.
-    pub(super) first: usize,
-    pub(super) events: usize,
+    pub(in crate::cli) first: usize,
+    pub(in crate::cli) events: usize,
 }
 
 impl EventFlags {
@@ -86,7 +86,7 @@ pub(super) fn read(name: &Path) -> anyhow::Result<String> {
 }
 
 /// The events of a text, at most `count` in a request.
-pub(super) fn batches(text: &str, count: usize) -> anyhow::Result<Vec<Batch>> {
+pub(in crate::cli) fn batches(text: &str, count: usize) -> anyhow::Result<Vec<Batch>> {
     let mut batches = Vec::new();
     let mut pending = Pending::default();
     for event in events(text)? {

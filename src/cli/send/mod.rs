@@ -7,7 +7,7 @@
 //!                   Connection ── a token from a file, or a TokenRequest
 //! ```
 
-mod input;
+pub(super) mod input;
 mod sender;
 
 use std::io::{self, Write as _};

@@ -37,6 +37,14 @@ pub struct Item<'a> {
     bytes: &'a [u8],
 }
 
+#[cfg(any(test, fuzzing))]
+impl<'a> Item<'a> {
+    /// Of its bytes in a log, for keyspace 7.
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Self { keyspace: 7, bytes }
+    }
+}
+
 /// The batch that bytes begin with.
 pub fn read(bytes: &[u8]) -> Option<Batch<'_>> {
     let mut rest = Rest(bytes);

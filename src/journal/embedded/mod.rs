@@ -29,6 +29,8 @@ mod dead;
 mod disk;
 mod expire;
 mod fill;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gone;
 mod history;
 mod holder;

@@ -9,8 +9,8 @@
 //! reads the files from one end to the other: there is no index to keep.
 
 mod log;
-mod record;
-mod segment;
+pub(super) mod record;
+pub(super) mod segment;
 
 use std::io;
 use std::path::Path;
