@@ -1,13 +1,18 @@
 # syntax=docker/dockerfile:1
 
+# What ships is made here and copied out: no base image is under it. The builder is named by its
+# tag, which gets Debian's fixes; to build with the very image that a release was built with, name
+# its digest: --build-arg BUILDER=docker.io/library/rust@sha256:…
+ARG BUILDER=docker.io/library/rust:1.95-bookworm
+
 # The builder runs on the machine's own architecture and compiles for the
 # target's, which takes minutes where emulation takes an hour.
-FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-bookworm AS build
+FROM --platform=$BUILDPLATFORM $BUILDER AS build
 ARG TARGETARCH
 WORKDIR /src
 # For the C code of ring and jemalloc: zig compiles and links for every target, and brings their libc.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3-venv \
+ && apt-get install --yes --no-install-recommends ca-certificates python3-venv \
  && rm -rf /var/lib/apt/lists/* \
  && python3 -m venv /opt/zig \
  && /opt/zig/bin/pip install --no-cache-dir ziglang==0.13.0.post1 cargo-zigbuild==0.24.1
@@ -30,17 +35,22 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && install -D "target/$(cat /target)/release/examples/receiver" /out/receiver
 
 # An endpoint to try Herald with: docker build --target receiver
-FROM gcr.io/distroless/static-debian12:nonroot AS receiver
+FROM scratch AS receiver
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/receiver /receiver
 USER 65532:65532
 EXPOSE 8443
 ENTRYPOINT ["/receiver"]
 
-# The root certificates and nothing else: no shell, no libc, no package manager.
-FROM gcr.io/distroless/static-debian12:nonroot
+# The program and the authorities that everybody trusts: no shell, no libc, no package manager.
+FROM scratch
+ARG REVISION
 LABEL org.opencontainers.image.title="Herald" \
       org.opencontainers.image.description="Webhooks for user events, as a Kubernetes resource" \
+      org.opencontainers.image.source="https://github.com/herald-dev/herald" \
+      org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/herald /herald
 # A number, so that runAsNonRoot can tell that it is not root.
 USER 65532:65532

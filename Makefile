@@ -49,7 +49,7 @@ generate: ## write what is made from other sources: crds/, references in docs/, 
 	tools/generate .
 
 image: ## build the container images herald:dev and herald-receiver:dev
-	docker build --tag herald:dev .
+	docker build --tag herald:dev --build-arg REVISION=$$(git rev-parse HEAD) .
 	docker build --tag herald-receiver:dev --target receiver .
 
 e2e-upgrade: ## from an earlier commit's chart and image to this one and back, in the same cluster
