@@ -24,13 +24,13 @@ RUN case "$TARGETARCH" in \
  && rustup target add "$(cat /target)"
 # An arm64 kernel may have pages of 4, 16 or 64 KiB: jemalloc has to be made for the largest.
 ENV PATH="/opt/zig/bin:$PATH" \
-    CARGO_PROFILE_RELEASE_STRIP=debuginfo \
+    CARGO_BUILD=zigbuild \
     AARCH64_UNKNOWN_LINUX_MUSL_JEMALLOC_SYS_WITH_LG_PAGE=16
 COPY . .
 # The caches outlive a build, so that a change compiles nothing but itself.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=herald-target-$TARGETARCH,target=/src/target \
-    cargo zigbuild --release --locked --bin herald --example receiver --target "$(cat /target)" \
+    tools/build-release --bin herald --example receiver --target "$(cat /target)" \
  && install -D "target/$(cat /target)/release/herald" /out/herald \
  && install -D "target/$(cat /target)/release/examples/receiver" /out/receiver
 

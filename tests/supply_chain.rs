@@ -138,5 +138,6 @@ fn what_the_image_is_built_with_has_a_version() {
             assert!(rest.contains("ziglang==") && rest.contains("cargo-zigbuild=="), "{rest}");
         }
     }
-    assert!(stages()[1].iter().any(|(_, rest)| rest.contains("--release --locked")));
+    assert!(stages()[1].iter().any(|(_, rest)| rest.contains("tools/build-release")));
+    assert!(read("tools/build-release").contains("--release --locked"));
 }
