@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions soak fuzz reproducible
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-parts: ## measure the parts on their own
 
 generate: ## write what is made from other sources: crds/, references in docs/, the chart's README, kustomize/
 	tools/generate .
+
+sbom: ## write what herald is made of, as it ships: target/herald.cdx.json (CycloneDX)
+	tools/sbom
 
 reproducible: ## build the release twice in different places and compare the bytes
 	tools/reproducible
