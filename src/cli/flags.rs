@@ -16,8 +16,8 @@ use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
 use crate::outbound::{
-    Allowance, ClusterNetworks, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl, Resolver,
-    cluster_domain, parse_net,
+    Allowance, ClusterNetworks, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl,
+    Resolver, cluster_domain, parse_net,
 };
 use crate::subscriptions::{Namespaces, Scope};
 use crate::telemetry::LogFormat;
@@ -163,7 +163,14 @@ impl OutboundFlags {
         };
         let per_destination = self.per_destination.config();
         let proxy = self.proxy.config()?;
-        Ok(OutboundConfig { guard, extra_roots, resolver, per_destination, proxy, ..OutboundConfig::default() })
+        Ok(OutboundConfig {
+            guard,
+            extra_roots,
+            resolver,
+            per_destination,
+            proxy,
+            ..OutboundConfig::default()
+        })
     }
 }
 

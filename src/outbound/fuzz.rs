@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connection::{Connection, Exchanged, Outgoing};
 use super::exchange::Progress;
 use super::quota::Metered;
-use super::{Allowance, MAX_BODY, SigningKeys, Step, TlsSettings};
+use super::{Allowance, Destination, MAX_BODY, SigningKeys, Step, TlsSettings};
 
 /// A server that says the same whatever it is asked, in pieces of at most `piece` bytes.
 struct Scripted {
@@ -194,16 +194,28 @@ const WORDS: &str = "clientCertificateSecretRef certificate";
 /// What an administrator allows is written back as it was read, and is no address in the clothes of a name.
 pub(crate) fn allowance(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match text.parse::<Allowance>() {
-        Ok(Allowance::Net(net)) => {
-            assert_eq!(net.trunc(), net);
-            assert_eq!(net.to_string().parse(), Ok(Allowance::Net(net)));
+    let Allowance { namespace, to } = match text.parse() {
+        Ok(allowance) => allowance,
+        Err(message) => {
+            let message: String = message;
+            assert!(message.len() < 200, "{message}");
+            return;
         }
-        Ok(Allowance::Host(host)) => {
-            assert_eq!(host.to_ascii_lowercase(), host);
+    };
+    let written = match &to {
+        Destination::Net(net) => {
+            assert_eq!(net.trunc(), *net);
+            net.to_string()
+        }
+        Destination::Host(host) | Destination::HostsUnder(host) => {
+            assert_eq!(host.to_ascii_lowercase(), *host);
             assert!(host.parse::<std::net::IpAddr>().is_err());
-            assert_eq!(host.parse(), Ok(Allowance::Host(host.clone())));
+            if matches!(to, Destination::Host(_)) { host.clone() } else { format!("*.{host}") }
         }
-        Err(message) => assert!(message.len() < 200),
-    }
+    };
+    let written = match &namespace {
+        Some(namespace) => format!("{namespace}={written}"),
+        None => written,
+    };
+    assert_eq!(written.parse(), Ok(Allowance { namespace, to }));
 }

@@ -182,12 +182,11 @@ impl Proxy {
 
     async fn connect(&self, resolver: &Resolver) -> Result<TcpStream, ProxyError> {
         let ProxyUrl { host, port } = &self.config.url;
-        let addresses = match host.parse() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let found = resolver.lookup(host).await;
-                found.map_err(|error| ProxyError::NotResolved(error.to_string()))?
-            },
+        let addresses = if let Ok(address) = host.parse() {
+            vec![address]
+        } else {
+            let found = resolver.lookup(host).await;
+            found.map_err(|error| ProxyError::NotResolved(error.to_string()))?
         };
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses {

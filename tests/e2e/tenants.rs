@@ -71,14 +71,14 @@ async fn sequence(seed: u64, cluster: &Cluster) {
         bystander.send(&herald, n).await;
     }
     for endpoint in &bystander.endpoints {
-        bystander.received_all(endpoint).await;
+        received_all(endpoint).await;
     }
     assert_eq!(proofs(&states(&b).await), proofs(&before), "HERALD_TEST_SEED={seed}");
     bystander.sees_its_own(&herald).await;
     herald.stop().await;
     // What was on its way when A's last call was made has arrived now.
     for endpoint in &bystander.endpoints {
-        bystander.received_once_and_in_order(endpoint);
+        received_once_and_in_order(endpoint);
     }
 }
 
@@ -110,39 +110,6 @@ impl Bystander {
         assert_eq!(self.producer.send(herald, &event_of("b", n, "B's")).await, 2, "webhooks matched");
     }
 
-    /// Waits until as much as there is of B's has come.
-    async fn received_all(&self, endpoint: &Endpoint) {
-        let mut own = 0;
-        while own < EVENTS {
-            own += usize::from(is_of_b(&endpoint.next_delivery().await));
-        }
-    }
-
-    fn received_once_and_in_order(&self, endpoint: &Endpoint) {
-        let deliveries = endpoint.deliveries();
-        let (own, others): (Vec<_>, Vec<_>) = deliveries.iter().partition(|delivery| is_of_b(delivery));
-        for delivery in others {
-            assert_eq!(delivery.signature_of(SIGNING), None, "{delivery:?}");
-            assert_ne!(delivery.header("x-api-key"), Some(KEY), "{delivery:?}");
-        }
-        let mut of_users: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for delivery in own {
-            let n = delivery.json().pointer("/data/n").and_then(Value::as_u64).expect("data.n");
-            let n = usize::try_from(n).unwrap();
-            assert_eq!(delivery.signature_of(SIGNING), Some(0), "{delivery:?}");
-            assert_eq!(delivery.header("herald-replay"), None);
-            let event = event_of("b", n, "B's");
-            let body = delivery.json();
-            assert_eq!(body["id"], delivery.message_id());
-            for member in ["type", "source", "subject", "data"] {
-                assert_eq!(body[member], event[member], "{member}");
-            }
-            of_users.entry(n % USERS).or_default().push(n);
-        }
-        let expected = (0..USERS).map(|user| (user, (user..EVENTS).step_by(USERS).collect())).collect();
-        assert_eq!(of_users, expected, "each once, and each user's in order");
-    }
-
     /// The list of its deliveries has its own and no other.
     async fn sees_its_own(&self, herald: &HeraldProcess) {
         for name in NAMES {
@@ -153,6 +120,39 @@ impl Bystander {
             assert_eq!(items.iter().filter(own).count(), EVENTS, "{list:#}");
         }
     }
+}
+
+/// Waits until as much as there is of B's has come.
+async fn received_all(endpoint: &Endpoint) {
+    let mut own = 0;
+    while own < EVENTS {
+        own += usize::from(is_of_b(&endpoint.next_delivery().await));
+    }
+}
+
+fn received_once_and_in_order(endpoint: &Endpoint) {
+    let deliveries = endpoint.deliveries();
+    let (own, others): (Vec<_>, Vec<_>) = deliveries.iter().partition(|delivery| is_of_b(delivery));
+    for delivery in others {
+        assert_eq!(delivery.signature_of(SIGNING), None, "{delivery:?}");
+        assert_ne!(delivery.header("x-api-key"), Some(KEY), "{delivery:?}");
+    }
+    let mut of_users: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for delivery in own {
+        let n = delivery.json().pointer("/data/n").and_then(Value::as_u64).expect("data.n");
+        let n = usize::try_from(n).unwrap();
+        assert_eq!(delivery.signature_of(SIGNING), Some(0), "{delivery:?}");
+        assert_eq!(delivery.header("herald-replay"), None);
+        let event = event_of("b", n, "B's");
+        let body = delivery.json();
+        assert_eq!(body["id"], delivery.message_id());
+        for member in ["type", "source", "subject", "data"] {
+            assert_eq!(body[member], event[member], "{member}");
+        }
+        of_users.entry(n % USERS).or_default().push(n);
+    }
+    let expected = (0..USERS).map(|user| (user, (user..EVENTS).step_by(USERS).collect())).collect();
+    assert_eq!(of_users, expected, "each once, and each user's in order");
 }
 
 fn is_of_b(delivery: &Received) -> bool {

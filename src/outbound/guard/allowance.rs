@@ -37,8 +37,8 @@ impl FromStr for Allowance {
         let (namespace, to) = match text.split_once('=') {
             None => (None, text),
             Some((namespace, to)) if is_namespace(namespace) => (Some(namespace.to_owned()), to),
-            Some((namespace, _)) => {
-                return Err(format!("{namespace:?} before the equals sign is not the name of a namespace"));
+            Some(_) => {
+                return Err("what stands before the equals sign must be the name of a namespace".to_owned());
             }
         };
         Ok(Self { namespace, to: to.parse()? })

@@ -121,7 +121,7 @@ impl Intruder {
                     To::NoSuchName => "https://no-such-name.invalid/".to_owned(),
                     To::Metadata => "https://169.254.169.254/latest/meta-data".to_owned(),
                 };
-                let object = self.webhook(&own, which, &uri, in_flight);
+                let object = webhook(&own, which, &uri, in_flight);
                 self.apply("herald.dev/v1alpha1", &own, "webhooks", &object).await;
             }
             Call::Delete(which) => {
@@ -129,7 +129,7 @@ impl Intruder {
                 self.ask(Method::DELETE, &path, "application/json", None).await;
             }
             Call::Secret(which, kind) => {
-                let object = self.secret(&own, which, kind);
+                let object = secret(&own, which, kind);
                 self.apply("v1", &own, "secrets", &object).await;
             }
             Call::ForgeProof(which) => {
@@ -175,7 +175,7 @@ impl Intruder {
         let name = NAMES[which];
         let webhooks = format!("/apis/herald.dev/v1alpha1/namespaces/{others}/webhooks");
         let secrets = format!("/api/v1/namespaces/{others}/secrets");
-        let webhook = self.webhook(others, which, &self.endpoint.uri(), 1);
+        let webhook = webhook(others, which, &self.endpoint.uri(), 1);
         let edit = json!({"spec": {"uri": self.endpoint.uri()}});
         let unprove = json!({"status": {"verification": null}});
         let quota = json!({"metadata": {"annotations": {"herald.dev/quota-events-per-second": "0"}}});
@@ -211,31 +211,6 @@ impl Intruder {
         }
     }
 
-    fn webhook(&self, namespace: &str, which: usize, uri: &str, in_flight: u16) -> Value {
-        json!({
-            "apiVersion": "herald.dev/v1alpha1", "kind": "Webhook",
-            "metadata": {"name": NAMES[which], "namespace": namespace, "labels": {"tenant": "a"}},
-            "spec": {
-                "name": "a\u{1b}[2J\u{202e}", "uri": uri, "events": ["*"],
-                "apiKeySecretRef": {"name": NAMES[which], "key": "api-key"},
-                "delivery": {"maxInFlight": in_flight, "timeout": "1s", "maxAttempts": 20},
-            },
-        })
-    }
-
-    fn secret(&self, namespace: &str, which: usize, kind: SecretKind) -> Value {
-        let labels = match kind {
-            SecretKind::Unlabelled => json!({}),
-            SecretKind::Good | SecretKind::Malformed => json!({"herald.dev/allow-webhooks": "true"}),
-        };
-        let key = if matches!(kind, SecretKind::Malformed) { "a\nb" } else { "the key of A" };
-        json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": NAMES[which], "namespace": namespace, "labels": labels},
-            "stringData": {"api-key": key},
-        })
-    }
-
     async fn apply(&self, version: &str, namespace: &str, plural: &str, object: &Value) {
         let root = if version == "v1" { "/api" } else { "/apis" };
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap();
@@ -268,6 +243,31 @@ impl Intruder {
         let request = request.header("content-type", "application/json").body(r#"{"type":"User created"}"#);
         request.send().await.unwrap().status().as_u16()
     }
+}
+
+fn webhook(namespace: &str, which: usize, uri: &str, in_flight: u16) -> Value {
+    json!({
+        "apiVersion": "herald.dev/v1alpha1", "kind": "Webhook",
+        "metadata": {"name": NAMES[which], "namespace": namespace, "labels": {"tenant": "a"}},
+        "spec": {
+            "name": "a\u{1b}[2J\u{202e}", "uri": uri, "events": ["*"],
+            "apiKeySecretRef": {"name": NAMES[which], "key": "api-key"},
+            "delivery": {"maxInFlight": in_flight, "timeout": "1s", "maxAttempts": 20},
+        },
+    })
+}
+
+fn secret(namespace: &str, which: usize, kind: SecretKind) -> Value {
+    let labels = match kind {
+        SecretKind::Unlabelled => json!({}),
+        SecretKind::Good | SecretKind::Malformed => json!({"herald.dev/allow-webhooks": "true"}),
+    };
+    let key = if matches!(kind, SecretKind::Malformed) { "a\nb" } else { "the key of A" };
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": NAMES[which], "namespace": namespace, "labels": labels},
+        "stringData": {"api-key": key},
+    })
 }
 
 /// The questions of the management API about one webhook.
