@@ -276,7 +276,8 @@ impl Assembly {
                     Some(Ok((_, Ok(())))) if self.shutdown.is_cancelled() => {}
                     Some(Ok((part, Ok(())))) => outcome = Err(anyhow::anyhow!("{part} ended by itself")),
                     Some(Ok((part, Err(error)))) => outcome = Err(error.context(part)),
-                    Some(Err(panic)) => outcome = Err(panic.into()),
+                    // What it said is in the log, as far as it may be.
+                    Some(Err(_)) => outcome = Err(anyhow::anyhow!("a part panicked")),
                 },
             }
             if !self.shutdown.is_cancelled() {

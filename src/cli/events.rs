@@ -12,8 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::connection::ConnectionFlags;
-use super::table::{Table, one_line};
+use super::table::Table;
 use crate::manage::{Delivery, EventDetail, State, StepDurations, Try, TryKind};
+use crate::model::line::{escaped, one_line};
 
 /// A server may look through a million deliveries.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(90);
@@ -160,7 +161,7 @@ pub(super) fn print<T: Serialize>(
 ) -> anyhow::Result<ExitCode> {
     let text = match output {
         Output::Table => people(),
-        Output::Json => serde_json::to_string_pretty(answer)? + "\n",
+        Output::Json => escaped(&serde_json::to_string_pretty(answer)?).into_owned() + "\n",
     };
     io::stdout().write_all(text.as_bytes()).context("cannot print the answer")?;
     Ok(ExitCode::SUCCESS)
@@ -251,7 +252,7 @@ fn describe(detail: &EventDetail) -> String {
     }
     text.push_str(&table.print());
     for delivery in detail.deliveries.iter().filter(|delivery| !delivery.tries.is_empty()) {
-        let _ = write!(text, "\n{} ({})\n", name_of(delivery), delivery.message_id);
+        let _ = write!(text, "\n{} ({})\n", one_line(&name_of(delivery)), one_line(&delivery.message_id));
         let mut table = Table::new([
             "TRY",
             "AT",

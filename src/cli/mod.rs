@@ -23,6 +23,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 /// Webhooks for user events, as a Kubernetes resource.
+use crate::model::line::one_line;
+
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
 pub struct Herald {
@@ -61,7 +63,7 @@ impl Herald {
         };
         outcome.unwrap_or_else(|error| {
             // Where there is no standard error, nobody is there to be told.
-            let _ = writeln!(io::stderr(), "herald: {error:#}");
+            let _ = writeln!(io::stderr(), "herald: {}", one_line(&format!("{error:#}")));
             ExitCode::from(status_of_failure)
         })
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::line::one_line;
+
 /// Lines of cells under a head; each column is as wide as its widest cell.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -14,7 +16,8 @@ impl Table {
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(one_line).to_vec());
+        // Neither an endpoint nor a producer makes lines of its own, or speaks to the terminal.
+        self.rows.push(cells.map(|cell| one_line(&cell).into_owned()).to_vec());
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -44,12 +47,6 @@ impl Table {
         }
         text
     }
-}
-
-/// What an endpoint or a producer wrote must not make lines of its own, nor
-/// speak to the terminal.
-pub(super) fn one_line(text: impl AsRef<str>) -> String {
-    text.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

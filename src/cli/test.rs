@@ -7,9 +7,9 @@ use http::Method;
 
 use super::connection::ConnectionFlags;
 use super::events::{OutputFlags, TIMEOUT, ms, print, refused};
-use super::table::one_line;
 use crate::manage::{StepDurations, TestAnswer, TestRequest};
 use crate::model::EventType;
+use crate::model::line::one_line;
 
 /// Send a marked, synthetic event to one webhook, and print the endpoint's answer
 ///
@@ -64,5 +64,5 @@ fn describe(answer: &TestAnswer) -> String {
         ("Took:", took.join(", ")),
         ("Body:", if answer.body.is_empty() { "empty".to_owned() } else { answer.body.clone() }),
     ];
-    lines.map(|(name, value)| format!("{name:<8} {}\n", one_line(value))).concat()
+    lines.map(|(name, value)| format!("{name:<8} {}\n", one_line(&value))).concat()
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use crate::api::manifest::{Checker, Report};
+use crate::model::line::{escaped, one_line};
 
 /// Check manifests as the API server would, without a cluster.
 ///
@@ -110,7 +111,8 @@ fn print_text(checked: &[Checked]) -> io::Result<()> {
     for (file, report) in checked {
         for problem in &report.problems {
             let path = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };
-            writeln!(out, "{file}:{}: {path}{}", problem.line, problem.message)?;
+            let line = format!("{file}:{}: {path}{}", problem.line, problem.message);
+            writeln!(out, "{}", one_line(&line))?;
         }
     }
     let (objects, skipped, problems) = totals(checked);
@@ -135,5 +137,5 @@ fn print_json(checked: &[Checked]) -> io::Result<()> {
         .map(|(file, problem)| json!({ "file": file, "line": problem.line, "path": problem.path, "message": problem.message }))
         .collect();
     let whole = json!({ "checked": objects, "skipped": skipped, "problems": problems });
-    writeln!(io::stdout(), "{whole:#}")
+    writeln!(io::stdout(), "{}", escaped(&format!("{whole:#}")))
 }

@@ -21,9 +21,12 @@ use tokio::time::Instant;
 use super::decide::Announcement;
 use super::watched::WatchedWebhook;
 use crate::api::CONTROLLER_MANAGER;
+use crate::model::line::short_line;
 
 /// How long a repetition joins the Event that is there.
 const SERIES: Duration = Duration::from_mins(6);
+/// The API server takes no more bytes of a note.
+const MOST_NOTE: usize = 1024;
 /// How many Events are remembered for that.
 const REMEMBERED: usize = 4096;
 
@@ -93,7 +96,7 @@ impl Announcer {
             },
             action: Some("Verify".to_owned()),
             reason: Some(announcement.reason.to_owned()),
-            note: Some(announcement.note.chars().take(1000).collect()),
+            note: Some(short_line(&announcement.note, MOST_NOTE)),
             type_: Some(if announcement.warning { "Warning" } else { "Normal" }.to_owned()),
             event_time: Some(MicroTime(now)),
             regarding: Some(ObjectReference { resource_version: None, ..webhook.object_ref(&()) }),

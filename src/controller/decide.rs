@@ -29,7 +29,8 @@ use std::time::Duration;
 
 use self::conditions::Standing;
 use crate::api::{Reason, Verification, VerificationAttempts, WebhookStatus, micro_time};
-use crate::model::{Backoff, Jitter, Timestamp};
+use crate::model::line::short_line;
+use crate::model::{Backoff, Jitter, Timestamp, without_query};
 
 /// The delays after failed tries.
 const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_mins(5) };
@@ -388,5 +389,5 @@ impl Announcement {
 /// Fit for a condition and a Kubernetes Event: one line of at most 500
 /// characters, whatever an endpoint made of it.
 fn sentence(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+    short_line(text, 500)
 }

@@ -157,7 +157,10 @@ async fn term(config: &ControllerConfig, surroundings: &Surroundings, token: Can
     tokio::select! {
         () = token.cancelled() => {}
         _ = watching => {}
-        Some(ended) = working.join_next() => tracing::error!(duty = ?ended, "a duty ended by itself"),
+        Some(ended) = working.join_next() => {
+            let duty = ended.unwrap_or("one that panicked");
+            tracing::error!(duty, "a duty ended by itself: this term of leading ends too");
+        }
     }
     // Were one of them to end by itself, what the others started would still have to.
     token.cancel();

@@ -236,8 +236,8 @@ impl<J: Journal> Lanes<J> {
         };
         let woken = self.by_webhook.remove(&uid).is_some_and(|running| running.woken);
         self.count();
-        if let Err(error) = ended {
-            tracing::error!(webhook = %uid, %error, "a lane's task failed and is begun again");
+        if ended.is_err() {
+            tracing::error!(webhook = %uid, "a lane's task panicked and is begun again");
             self.wake(uid);
         } else if woken {
             self.wake(uid);

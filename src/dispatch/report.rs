@@ -9,6 +9,7 @@ use super::stats::Snapshot;
 use crate::api::{ConditionType, DeliveringReason, DeliveryStatus, Failure};
 use crate::journal::Depth;
 use crate::model::Timestamp;
+use crate::model::line::short_line;
 use crate::subscriptions::{Known, Standing, View};
 
 /// No webhook's progress is written more often: transitions are not progress.
@@ -78,7 +79,8 @@ pub(super) fn condition(
         type_: ConditionType::Delivering.as_str().to_owned(),
         status: status.to_owned(),
         reason: reason.as_str().to_owned(),
-        message,
+        // It may list all keys of a Secret.
+        message: short_line(&message, 1024),
         observed_generation: generation,
         last_transition_time: since,
     }
@@ -128,7 +130,7 @@ fn failure(failure: &super::stats::LastFailure) -> Failure {
     Failure {
         time: time(failure.at),
         reason: failure.reason.to_owned(),
-        message: failure.message.chars().take(1024).collect(),
+        message: short_line(&failure.message, 1024),
     }
 }
 

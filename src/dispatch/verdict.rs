@@ -11,8 +11,12 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::api::Reason;
 use crate::journal::{DeathNote, Outcome};
+use crate::model::line::short_line;
 use crate::model::{DeliveryPolicy, Jitter, Timestamp};
 use crate::outbound::{Answer, ExchangeError};
+
+/// The longest message of a failure, in bytes.
+const MOST_MESSAGE: usize = 1024;
 
 /// What an attempt's end means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +60,9 @@ pub(crate) fn judge(end: &Result<Answer, ExchangeError>, now: Timestamp) -> Verd
             retry_after: retry_after(&answer.headers, now),
         }),
         Err(error) => {
-            Verdict::Failed(Failed { reason: error.reason(), message: error.to_string(), retry_after: None })
+            // It is kept for each attempt, shown to people, and may repeat what an endpoint said.
+            let message = short_line(&error.to_string(), MOST_MESSAGE);
+            Verdict::Failed(Failed { reason: error.reason(), message, retry_after: None })
         }
     }
 }

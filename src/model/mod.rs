@@ -9,6 +9,7 @@ mod backoff;
 mod clock;
 mod event;
 mod event_type;
+pub mod line;
 mod message_id;
 mod pem;
 mod phases;

@@ -9,6 +9,7 @@ use super::plan::Progress;
 use crate::api::{ConditionType, InvalidObject, Replay, ReplayReason, ReplayStatus, micro_time, time};
 use crate::dispatch::apply_status;
 use crate::journal::Inspect;
+use crate::model::line::short_line;
 use crate::model::{Timestamp, WebhookUid};
 use crate::subscriptions::ObjectName;
 
@@ -96,7 +97,7 @@ pub(super) async fn say_unreadable<J: Inspect>(
 ) {
     let generation = invalid.metadata.generation;
     let message = format!("this version of Herald cannot read the Replay: {}", invalid.error);
-    let message: String = message.chars().take(1024).collect();
+    let message = short_line(&message, 1024);
     let now = shared.around.clock.now();
     let status = ReplayStatus {
         observed_generation: generation,

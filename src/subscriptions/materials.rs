@@ -29,6 +29,9 @@ use crate::outbound::{SigningKeys, TlsSettings};
 
 /// What a webhook's requests carry and how its endpoint is checked.
 #[derive(Clone, Debug)]
+/// So many names are listed in a message.
+const MOST_NAMES: usize = 8;
+
 pub struct Credentials {
     /// The API key, marked as sensitive.
     pub api_key: HeaderValue,
@@ -265,9 +268,15 @@ fn header_value(value: &ByteString, reference: &SecretKeyRef) -> Result<HeaderVa
     Ok(header)
 }
 
-fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
-    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
-    if names.is_empty() { "none, since it is empty".to_owned() } else { names.join(", ") }
+/// Some of the names: an object has room for a hundred thousand.
+fn list<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let count = names.len();
+    let some: Vec<_> = names.take(MOST_NAMES).map(|name| format!("{name:?}")).collect();
+    match count.saturating_sub(MOST_NAMES) {
+        _ if count == 0 => "none, since it is empty".to_owned(),
+        0 => some.join(", "),
+        more => format!("{}, and {more} more", some.join(", ")),
+    }
 }
 
 #[cfg(test)]

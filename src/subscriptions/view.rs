@@ -10,6 +10,7 @@ use crate::api::{
     ConditionType, DeliveringReason, DeliveryStatus, Settings, SpecError, Webhook, WebhookSpec,
 };
 use crate::model::WebhookUid;
+use crate::model::line::short_line;
 
 /// What this process knows of a webhook.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub struct Unreadable {
 impl Unreadable {
     /// For the status: what is wrong, what that means, and what to do.
     pub fn message(&self) -> String {
-        let why: String = self.why.chars().take(1024).collect();
+        let why = short_line(&self.why, 700);
         format!(
             "this version of Herald cannot read the webhook: {why}; what is queued is held, and nothing is \
              queued for it, until it is edited or the version that wrote it runs"

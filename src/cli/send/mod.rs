@@ -22,6 +22,7 @@ use self::input::{Batch, EventFlags};
 use self::sender::{Outcome, Sender};
 use super::connection::ConnectionFlags;
 use crate::ingest::Accepted;
+use crate::model::line::one_line;
 
 /// Send user events to Herald: one made of flags, or a file of them.
 ///
@@ -66,7 +67,8 @@ impl Send {
         Ok(match refused {
             None => ExitCode::SUCCESS,
             Some(message) => {
-                writeln!(io::stderr(), "herald: {message}").context("cannot print the answer")?;
+                writeln!(io::stderr(), "herald: {}", one_line(&message))
+                    .context("cannot print the answer")?;
                 ExitCode::from(1)
             }
         })

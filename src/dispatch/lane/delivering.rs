@@ -328,9 +328,8 @@ impl<'a, J: Journal> Delivering<'a, J> {
     /// Whether a runner ended because it was let go. If not, its lease went back to the journal.
     fn ended_well(&self, ended: Result<(), JoinError>) -> bool {
         ended
-            .inspect_err(
-                |error| tracing::error!(webhook = %self.lane.uid, %error, "an attempt's task failed"),
-            )
+            // What a panic said is in the log already, as far as it may be.
+            .inspect_err(|_| tracing::error!(webhook = %self.lane.uid, "an attempt's task panicked"))
             .is_ok()
     }
 
