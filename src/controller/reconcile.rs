@@ -13,9 +13,11 @@
 //! **Assumes.** No two reconciles of one Webhook run at one time.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::channel::mpsc::UnboundedSender;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -50,6 +52,9 @@ pub(super) enum Error {
     /// Others wrote the object all the time.
     #[error("the object changed under each of {DECISIONS} decisions")]
     Conflicts,
+    /// It met a bug: what it said is in the log, as far as it may be.
+    #[error("the reconcile panicked")]
+    Panicked,
 }
 
 /// What all reconciles of one watch share.
@@ -79,12 +84,19 @@ enum Stored {
     Gone,
 }
 
+/// All reconciles run in one task: a panic of one would end them all, and the
+/// same object would end them again after each restart. What it leaves behind are
+/// notes that may be lost, behind locks that take no harm of it.
+async fn caught<T>(reconcile: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    AssertUnwindSafe(reconcile).catch_unwind().await.unwrap_or(Err(Error::Panicked))
+}
+
 impl Reconciler {
     /// Reconciles one Webhook and says when to come again.
     pub(super) async fn reconcile(&self, webhook: Arc<WatchedWebhook>) -> Result<Action, Error> {
         let began = Instant::now();
         let name = Name::from_obj(&*webhook);
-        let settled = self.settle(&name, webhook).await;
+        let settled = caught(self.settle(&name, webhook)).await;
         let outcome = settled.as_ref().map_or(Reconciled::Failed, |(outcome, _)| *outcome);
         self.metrics.reconciled(outcome, began.elapsed());
         let mut memory = self.memory();
@@ -259,5 +271,16 @@ impl Drop for Reconciler {
         for memory in self.memory().values() {
             self.metrics.ready(memory.ready, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reconcile_that_panics_failed_and_is_tried_again_like_any_that_did() {
+        let caught = caught(async { if true { panic!("as the test wants it") } else { Ok(()) } }).await;
+        assert!(matches!(caught, Err(Error::Panicked)), "{caught:?}");
     }
 }

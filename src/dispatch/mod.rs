@@ -54,6 +54,9 @@ use crate::model::{Clock, WebhookUid};
 use crate::outbound::Outbound;
 use crate::subscriptions::{Freshness, Subscriptions};
 
+/// What has panicked begins again after this long, lest that is all that happens.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
+
 /// How the dispatcher is set up.
 #[derive(Clone, Debug)]
 pub struct DispatchConfig {
@@ -167,6 +170,12 @@ pub async fn run<J: Journal>(
             webhooks = shared.errands.wanted() => webhooks.into_iter().for_each(|uid| lanes.wake(uid)),
             webhooks = gone.next() => lanes.gone(webhooks).await,
             Some(ended) = lanes.tasks.join_next_with_id() => lanes.ended(ended),
+            // Without it, statuses would stay as they are for ever.
+            Some(Err(_)) = helpers.join_next() => {
+                tracing::error!("the task that writes statuses panicked and is begun again");
+                tokio::time::sleep(AFTER_PANIC).await;
+                helpers.spawn(reporter::run(shared.clone(), shutdown.clone()));
+            }
             _ = sample.tick() => sample::take(&shared).await,
             () = shutdown.cancelled() => {}
         }

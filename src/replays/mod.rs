@@ -23,10 +23,12 @@ mod status;
 mod work;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, Preconditions};
+use futures::FutureExt as _;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -93,7 +95,7 @@ pub async fn run<J: Inspect>(around: Surroundings<J>, shutdown: CancellationToke
                 if let Err(error) = ended
                     && error.is_panic()
                 {
-                    tracing::error!(%error, "a Replay's task failed; it goes on after a restart");
+                    tracing::error!("the task that tells of a Replay that cannot be read panicked");
                 }
             }
             () = shutdown.cancelled() => break,
@@ -123,7 +125,7 @@ impl<J: Inspect> Tasks<J> {
                 self.stop(&name);
                 let shared = Arc::clone(&self.shared);
                 let task = match stored.0 {
-                    Ok(replay) => self.set.spawn(carry_out(shared, replay)),
+                    Ok(replay) => self.set.spawn(carry_on(shared, replay)),
                     Err(invalid) => self.set.spawn(status::say_unreadable(shared, name.clone(), invalid)),
                 };
                 self.running.insert(name, (uid, task));
@@ -136,6 +138,25 @@ impl<J: Inspect> Tasks<J> {
     fn stop(&mut self, name: &ObjectName) {
         if let Some((_, task)) = self.running.remove(name) {
             task.abort();
+        }
+    }
+}
+
+/// Carries out one Replay, and once more from where its status says it is after a panic.
+async fn carry_on<J: Inspect>(shared: Arc<Shared<J>>, mut replay: Replay) {
+    let namespace = replay.namespace().unwrap_or_default();
+    let api: kube::Api<Replay> = kube::Api::namespaced(shared.around.client.clone(), &namespace);
+    let panicked = |shared: &Arc<Shared<J>>, replay: &Replay| {
+        // Nothing of it is used again but what is behind locks, which take no harm of a panic.
+        AssertUnwindSafe(carry_out(Arc::clone(shared), replay.clone())).catch_unwind().map(|end| end.is_err())
+    };
+    while panicked(&shared, &replay).await {
+        tracing::error!(replay = replay.name_any(), namespace, "a Replay's task panicked and is begun again");
+        tokio::time::sleep(AFTER_ERROR).await;
+        // The watch tells whether it is gone, and ends this; until then what is known will do.
+        let by_name = ListParams::default().fields(&format!("metadata.name={}", replay.name_any()));
+        if let Ok(Some(newest)) = api.list(&by_name).await.map(|list| list.items.into_iter().next()) {
+            replay = newest;
         }
     }
 }

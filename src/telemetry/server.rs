@@ -53,3 +53,45 @@ fn verdict(checks: &[Check]) -> (StatusCode, String) {
     let (healthy, text) = report(checks);
     (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_panics_costs_its_probe_and_nothing_else() {
+        let hostile = Arc::new(AtomicBool::new(true));
+        let check = {
+            let hostile = hostile.clone();
+            Check::new("it", move || {
+                assert!(!hostile.load(Ordering::Relaxed), "as the test wants it");
+                true
+            })
+        };
+        let health = Health { live: vec![check], ready: Vec::new() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, Registry::default(), health, shutdown.clone()));
+        let get = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            // A connection may end as it likes.
+            let _ = stream.read_to_string(&mut answer).await;
+            answer
+        };
+        assert_eq!(get("/livez").await, "");
+        assert!(get("/metrics").await.starts_with("HTTP/1.1 200 "));
+        hostile.store(false, Ordering::Relaxed);
+        assert!(get("/livez").await.starts_with("HTTP/1.1 200 "));
+        shutdown.cancel();
+        serving.await.unwrap().unwrap();
+    }
+}

@@ -11,6 +11,7 @@ mod manage;
 mod manifests;
 mod quotas;
 mod rbac;
+mod panics;
 mod replays;
 mod resource;
 mod support;

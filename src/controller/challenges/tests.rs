@@ -11,7 +11,7 @@ use super::*;
 use crate::controller::decide::Target;
 use crate::outbound::tests::server::{self, Authority, Server, read_request, write};
 use crate::outbound::tests::subject::{config, resolver, until};
-use crate::outbound::{OutboundConfig, PerDestination};
+use crate::outbound::{OutboundConfig, PerDestination, Resolver};
 
 fn order(uri: &str) -> Order {
     let target = Target { uid: "u".to_owned(), uri: uri.to_owned(), tls_digest: String::new() };
@@ -82,4 +82,40 @@ async fn challenges_that_wait_for_one_destination_leave_their_places_to_others_a
     assert_eq!(hanging.connections(), 1);
     token.cancel();
     challenges.join().await;
+}
+
+#[tokio::test]
+async fn a_challenge_that_panics_leaves_its_place_and_no_other_is_touched() {
+    let nobody = Resolver::table(Vec::<(String, _)>::new());
+    let config = OutboundConfig { resolver: Some(nobody), ..OutboundConfig::default() };
+    let challenges = Challenges::new(
+        Outbound::new(config).unwrap(),
+        Clock::default(),
+        Metrics::default(),
+        Places { first: 1, again: 1 },
+        CancellationToken::new(),
+    );
+    let (ended, mut endings) = mpsc::unbounded();
+    let (hostile, other) = (Name::new("hostile").within("a"), Name::new("other").within("b"));
+    let running = State::Running {
+        number: 1,
+        target: order("https://hostile.example").target,
+        token: CancellationToken::new(),
+    };
+    challenges.0.under_way().by_name.insert(hostile.clone(), running);
+    let slot =
+        Slot { inner: challenges.0.clone(), name: hostile.clone(), number: 1, ended: ended.clone() };
+    let panics = tokio::spawn(async move {
+        let _slot = slot;
+        let _place = _slot.inner.first.acquire().await;
+        panic!("as the test wants it");
+    });
+    assert!(panics.await.unwrap_err().is_panic());
+    assert!(matches!(challenges.known(&hostile), Known::Nothing));
+
+    let uri = "https://other.example".parse().unwrap();
+    challenges.start(other.clone(), order("https://other.example"), uri, TlsSettings::default(), ended);
+    let told = endings.next().await;
+    assert_eq!(told, Some(other.clone()), "and nobody is told of the one that panicked");
+    assert!(matches!(challenges.known(&other), Known::Ended(_)));
 }

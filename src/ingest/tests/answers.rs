@@ -195,3 +195,16 @@ async fn what_is_answered_is_counted() {
     assert!(expiry.is_some_and(|seconds| seconds.parse::<i64>().unwrap() > 1_900_000_000), "{text}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_that_panics_costs_its_connection_and_no_other() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        let hostile = server.client().post(server.url("identity")).bearer_auth("hostile");
+        let hostile = hostile.header("content-type", STRUCTURED).body(event("1").to_string()).send().await;
+        assert!(hostile.is_err(), "{hostile:?}");
+        let answer = accepted(server.send(&event("1")).await).await;
+        assert_eq!(answer, json!({"accepted": 1, "duplicate": 0, "matched": 2}));
+    }
+    server.stop().await;
+}

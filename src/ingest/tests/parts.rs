@@ -145,6 +145,7 @@ impl Review for ByToken {
             "good" if ["identity", "second"].contains(&namespace) => Verdict::Allowed,
             "good" => Verdict::Forbidden { user: "system:serviceaccount:idp:sender".to_owned() },
             "away" => Verdict::Unavailable,
+            "hostile" => panic!("as the test wants it"),
             _ => Verdict::Unauthenticated,
         }
     }

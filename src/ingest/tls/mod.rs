@@ -9,10 +9,12 @@
 //! kind of volume tells of.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto, version};
@@ -95,9 +97,17 @@ impl Renewal {
         let mut ticks = interval(self.files.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Err(cause) = self.look().await {
-                self.metrics.certificate_refused();
-                error!(%cause, "the new certificate cannot be used; the old one stays");
+            // Nobody else renews: after a panic too, this goes on.
+            match AssertUnwindSafe(self.look()).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => {
+                    self.metrics.certificate_refused();
+                    error!(%cause, "the new certificate cannot be used; the old one stays");
+                }
+                Err(_) => {
+                    self.metrics.certificate_refused();
+                    error!("the new certificate made Herald panic; the old one stays");
+                }
             }
         }
     }

@@ -69,6 +69,9 @@ pub struct Core {
     /// What a test says is free.
     #[cfg(test)]
     pub(super) pretended_space: Arc<Mutex<Option<u64>>>,
+    /// Whether the writer is to panic at the next that it is given.
+    #[cfg(test)]
+    pub(super) panics: std::sync::atomic::AtomicBool,
 }
 
 impl Core {
@@ -103,6 +106,8 @@ impl Core {
             durable: AtomicU64::new(0),
             #[cfg(test)]
             pretended_space: Arc::default(),
+            #[cfg(test)]
+            panics: std::sync::atomic::AtomicBool::new(false),
         }
     }
 

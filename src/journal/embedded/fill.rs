@@ -10,6 +10,7 @@
 //! the holder keeps, to follow what is read here; what comes to the retries is
 //! noticed by the count of their changes, and the next fill reads them again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::cell::Cell;
@@ -59,7 +60,9 @@ struct Tickets {
 /// Fills the window of a claim once. The lane is woken at the end. If the
 /// store cannot be read, the lane is lost.
 pub fn fill(core: &Arc<Core>, cell: &Arc<Cell>, epoch: u64) {
-    if let Err(cause) = try_fill(core, cell, epoch) {
+    // Whatever comes of it, the lane must not wait for ever.
+    let filled = catch_unwind(AssertUnwindSafe(|| try_fill(core, cell, epoch)));
+    if let Err(cause) = filled.unwrap_or(Err(StoreError::Panicked)) {
         tracing::error!(webhook = %cell.webhook, error = %cause, "cannot read the queue");
         cell.release(epoch);
         core.lanes.offer(cell);

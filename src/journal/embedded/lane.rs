@@ -69,9 +69,8 @@ impl EmbeddedLane {
                 let (store, cell) = (Arc::clone(&store), Arc::clone(&cell));
                 move || read_order(&store, &cell, epoch)
             });
-            let unavailable = |cause: &dyn std::fmt::Display| Unavailable(cause.to_string());
-            let (known, crossed) =
-                read.await.map_err(|cause| unavailable(&cause))?.map_err(|cause| unavailable(&cause))?;
+            let read = read.await.unwrap_or(Err(StoreError::Panicked));
+            let (known, crossed) = read.map_err(|cause| Unavailable(cause.to_string()))?;
             users = known;
             for parking in crossed {
                 core.send(Op::Park(parking));

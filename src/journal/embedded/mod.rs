@@ -224,7 +224,7 @@ impl Embedded {
         let store = core.store().ok_or_else(|| core.unavailable())?;
         tokio::task::spawn_blocking(move || read(&core, &store))
             .await
-            .map_err(|cause| Unavailable(cause.to_string()))?
+            .unwrap_or(Err(StoreError::Panicked))
             .map_err(|cause| Unavailable(cause.to_string()))
     }
 }

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// A record is not what was written.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
+    /// A bug: what it said is in the log, as far as it may be.
+    #[error("a part of the journal panicked")]
+    Panicked,
 }
 
 impl StoreError {
@@ -48,7 +51,8 @@ impl StoreError {
     /// and does not say of what.
     pub fn may_be_damage(&self) -> bool {
         match self {
-            Self::Library(fjall::Error::Storage(fjall::LsmError::Io(_)) | fjall::Error::Io(_)) => false,
+            Self::Library(fjall::Error::Storage(fjall::LsmError::Io(_)) | fjall::Error::Io(_))
+            | Self::Panicked => false,
             Self::Library(_) | Self::Corrupt(_) => true,
         }
     }

@@ -10,6 +10,7 @@ mod kill;
 mod limits;
 mod listing;
 mod logs;
+mod panics;
 mod quota;
 pub mod recount;
 

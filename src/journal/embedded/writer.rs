@@ -9,9 +9,10 @@
 //! **Guarantees.** Nothing is answered as stored, and no lane sees it, before
 //! it is on the disk. After a write or a sync that failed nothing is written
 //! any more: everybody is told, the store is let go, and [`super::reopen`]
-//! opens it again.
+//! opens it again. A panic is such a failure.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -211,7 +212,9 @@ impl Writer {
             let ops = self.core.inbox.take(self.patience());
             self.owed.add(&ops);
             self.core.set_busy(true);
-            let done = self.round(ops);
+            // What a panic leaves in memory is let go of with the store, as after any failure.
+            let done = catch_unwind(AssertUnwindSafe(|| self.round(ops)));
+            let done = done.unwrap_or(Err(StoreError::Panicked));
             self.core.set_busy(false);
             match done {
                 Ok(None) => {}
@@ -244,6 +247,13 @@ impl Writer {
 
     fn round(&mut self, ops: Vec<Op>) -> Result<Option<oneshot::Sender<()>>, StoreError> {
         let mut commit = Commit::new(&self.store);
+        #[cfg(test)]
+        if !ops.is_empty() && self.core.panics.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            #[expect(clippy::panic, reason = "a test wants to see what comes of it")]
+            {
+                panic!("as the test wants it");
+            }
+        }
         for op in ops {
             self.apply(&mut commit, op)?;
         }
