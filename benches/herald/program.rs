@@ -48,6 +48,8 @@ impl Herald {
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         command
             .arg("run")
+            // Its figures in /proc are read.
+            .arg("--core-dumps")
             .args(["--audience", AUDIENCE])
             .arg("--journal-dir")
             .arg(journal_directory(bench, journal))

@@ -24,6 +24,7 @@ use super::flags::{
     ClusterFlags, ControllerFlags, DispatchFlags, IngestFlags, JournalFlags, OutboundFlags, QuotaFlags,
     TelemetryFlags,
 };
+use super::memory;
 use super::serving_certificate::ServingCertificateFlags;
 use crate::certificates::{self, Keeper};
 use crate::controller::{self, ControllerConfig, Duty, Election, Places, Pulse};
@@ -72,6 +73,10 @@ impl Assembly {
         telemetry: &TelemetryFlags,
     ) -> anyhow::Result<Self> {
         init_logs(&telemetry.log, telemetry.log_format)?;
+        if !telemetry.core_dumps {
+            memory::seal()
+                .context("cannot keep this process's memory to itself; --core-dumps does without")?;
+        }
         let listener = listen(telemetry.metrics_listen)
             .await
             .with_context(|| format!("--metrics-listen {}", telemetry.metrics_listen))?;

@@ -204,6 +204,10 @@ pub(super) struct TelemetryFlags {
     /// The shape of a log line
     #[arg(long, value_enum, default_value_t)]
     pub(super) log_format: LogFormat,
+    /// Let the kernel dump the memory of this process when it crashes, and debuggers look at it; it holds
+    /// every key, token and event that passes through
+    #[arg(long)]
+    pub(super) core_dumps: bool,
     /// Where /metrics, /livez and /readyz are served, without authentication; [::] is IPv4 as well
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:9090")]
     pub(super) metrics_listen: SocketAddr,

@@ -10,6 +10,7 @@ mod events;
 mod flags;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod memory;
 mod run;
 mod send;
 mod serving_certificate;

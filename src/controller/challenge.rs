@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use crate::api::Reason;
 use crate::model::EndpointUri;
@@ -70,7 +71,7 @@ pub(super) async fn challenge(
     uri: &EndpointUri,
     pass: Pass,
 ) -> Result<Result<(), ChallengeFailure>, NoRoom> {
-    let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let key = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
     let mut headers = HeaderMap::with_capacity(3);
     if let Ok(mut value) = HeaderValue::from_str(&key) {
         value.set_sensitive(true);

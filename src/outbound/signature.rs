@@ -17,11 +17,12 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderValue;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 const PREFIX: &str = "whsec_";
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// One key, or two while the secret is being rotated.
+/// One key, or two while the secret is being rotated; overwritten when they are let go.
 #[derive(Clone)]
 pub struct SigningKeys {
     first: Hmac<Sha256>,
@@ -86,7 +87,7 @@ impl fmt::Debug for SigningKeys {
 
 fn parse_key(secret: &str) -> Result<Hmac<Sha256>, SigningKeyError> {
     let encoded = secret.strip_prefix(PREFIX).ok_or(SigningKeyError::Prefix)?;
-    let key = BASE64_STANDARD.decode(encoded).map_err(|_| SigningKeyError::Base64)?;
+    let key = Zeroizing::new(BASE64_STANDARD.decode(encoded).map_err(|_| SigningKeyError::Base64)?);
     if !KEY_BYTES.contains(&key.len()) {
         return Err(SigningKeyError::Length(key.len()));
     }

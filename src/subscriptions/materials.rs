@@ -10,6 +10,7 @@
 //! label does not exist; who can ask the API server may tell the two apart.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderValue;
@@ -20,6 +21,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::changes::{Announcer, Changes};
 use super::watch::{Change, follow};
@@ -27,11 +29,11 @@ use super::{Namespaces, ObjectName};
 use crate::api::{CONSENT_LABEL, CONSENT_SELECTOR, Reason, SecretKeyRef, WebhookSpec};
 use crate::outbound::{SigningKeys, TlsSettings};
 
-/// What a webhook's requests carry and how its endpoint is checked.
-#[derive(Clone, Debug)]
 /// So many names are listed in a message.
 const MOST_NAMES: usize = 8;
 
+/// What a webhook's requests carry and how its endpoint is checked.
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// The API key, marked as sensitive.
     pub api_key: HeaderValue,
@@ -59,10 +61,21 @@ pub struct Materials(Arc<Store>);
 
 #[derive(Debug)]
 struct Store {
-    secrets: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, ByteString>>>>,
+    secrets: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, Hidden>>>>,
     config_maps: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, String>>>>,
     changed: Announcer<ObjectName>,
     lists_awaited: watch::Sender<usize>,
+}
+
+/// What a Secret has under a key: never shown, and overwritten when it is let go.
+/// What is made of it for a request, and what it came in, is not.
+#[derive(Clone, PartialEq, Eq)]
+struct Hidden(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden")
+    }
 }
 
 impl Materials {
@@ -167,7 +180,7 @@ impl Materials {
         })
     }
 
-    fn secret_value(&self, namespace: &str, reference: &SecretKeyRef) -> Result<ByteString, Problem> {
+    fn secret_value(&self, namespace: &str, reference: &SecretKeyRef) -> Result<Hidden, Problem> {
         let SecretKeyRef { name, key } = reference;
         let object = ObjectName::new(namespace, name);
         let secrets = self.0.secrets.read().unwrap_or_else(PoisonError::into_inner);
@@ -217,7 +230,11 @@ impl Materials {
     }
 
     pub(super) fn secret(&self, change: Change<Secret>) {
-        self.store(&self.0.secrets, change, |secret| secret.data.unwrap_or_default());
+        // The bytes are moved, so that no copy stays behind.
+        let hidden = |(key, value): (String, ByteString)| (key, Hidden(Zeroizing::new(value.0)));
+        self.store(&self.0.secrets, change, |secret| {
+            secret.data.unwrap_or_default().into_iter().map(hidden).collect()
+        });
     }
 
     pub(super) fn config_map(&self, change: Change<ConfigMap>) {
@@ -254,7 +271,7 @@ impl Materials {
     }
 }
 
-fn header_value(value: &ByteString, reference: &SecretKeyRef) -> Result<HeaderValue, Problem> {
+fn header_value(value: &Hidden, reference: &SecretKeyRef) -> Result<HeaderValue, Problem> {
     let mut header = HeaderValue::from_bytes(&value.0).map_err(|_| Problem {
         reason: Reason::SecretMalformed,
         message: format!(
