@@ -62,6 +62,8 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     /// The `ClusterRole` with which everything goes.
     pub owner: Option<String>,
+    /// Whether to keep a `ClusterTrustBundle`, which takes rights beyond any namespace.
+    pub cluster_trust_bundle: bool,
     /// Tells the time.
     pub clock: Clock,
 }

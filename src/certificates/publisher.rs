@@ -25,6 +25,7 @@ pub(super) struct Publisher {
     name: String,
     config_map: String,
     places: Places,
+    with_trust_bundle: bool,
     /// Where somebody else's object has the name, as it was said.
     spared: BTreeSet<String>,
     /// Why there is no `ClusterTrustBundle`, as it was said.
@@ -55,6 +56,7 @@ impl Publisher {
             own_namespace: config.own_namespace.clone(),
             name: config.name.clone(),
             config_map: config.ca_name(),
+            with_trust_bundle: config.cluster_trust_bundle,
             spared: BTreeSet::new(),
             refused: None,
         }
@@ -72,6 +74,9 @@ impl Publisher {
             tracing::warn!(config_map = %self.config_map, %error, "cannot look at a bundle");
         }
         let mut looked = Looked { slots, trust: None, failures: errors.len() };
+        if !self.with_trust_bundle {
+            return looked;
+        }
         match trust_bundle::look(&self.client, &self.own_namespace, &self.name).await {
             Ok(Some(slot)) => looked.trust = Some(slot),
             Ok(None) => self.refuse("the API server does not serve them".to_owned()),

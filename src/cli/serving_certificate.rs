@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 
 use super::flags::duration;
@@ -32,6 +32,9 @@ pub(super) struct ServingCertificateFlags {
     /// How long producers have to take up a new CA before it signs
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     ca_lead: Duration,
+    /// Whether to keep the CA's certificates in a ClusterTrustBundle too, where the API server has such a kind
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    cluster_trust_bundle: bool,
     /// The cluster role that owns what is made: when it is removed with Herald, so is that
     #[arg(long, value_name = "NAME", requires = "serving_certificate")]
     owner_cluster_role: Option<String>,
@@ -57,6 +60,7 @@ impl ServingCertificateFlags {
             names,
             lifetimes: self.lifetimes()?,
             owner: self.owner_cluster_role.clone(),
+            cluster_trust_bundle: self.cluster_trust_bundle,
             clock: Clock::default(),
         }))
     }

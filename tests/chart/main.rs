@@ -4,5 +4,7 @@
 
 mod pods;
 mod render;
+mod rights;
+mod statuses;
 mod telemetry;
 mod values;

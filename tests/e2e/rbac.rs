@@ -1,8 +1,10 @@
 //! The chart's roles: they suffice for all that Herald does, and nothing in them is needless.
+//! And its policy of statuses, which takes from others what a role may have given them.
 
 mod beyond;
 mod installation;
 mod rights;
+mod statuses;
 mod users;
 mod walk;
 
@@ -28,6 +30,7 @@ async fn is_usable(cluster: &Cluster) -> impl Fn(&Granted) -> bool {
 /// Walks with all rights: nothing is refused, and of each there is a request that only it allows.
 async fn suffice_and_none_is_needless(cluster: &Cluster, log: &Path, scope: Scope) {
     let mut it = Installation::new(cluster, scope, &[]).await;
+    it.guard_statuses().await;
     let mut log = AuditLog::from_now(log, &it.users);
     tokio::select! {
         () = walk(&mut it) => {}
@@ -82,6 +85,12 @@ async fn cuts<T: Ord>(
 async fn for_one_namespace_the_roles_suffice_and_no_right_is_needless() {
     let Some(log) = audit_log("the roles for one namespace") else { return };
     suffice_and_none_is_needless(&Cluster::connect().await, &log, Scope::Namespace).await;
+}
+
+#[tokio::test]
+async fn for_one_namespace_alone_roles_and_reviews_suffice_and_no_right_is_needless() {
+    let Some(log) = audit_log("the roles for one namespace alone") else { return };
+    suffice_and_none_is_needless(&Cluster::connect().await, &log, Scope::NamespaceAlone).await;
 }
 
 #[tokio::test]

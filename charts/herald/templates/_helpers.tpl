@@ -38,6 +38,11 @@
 {{- if eq (toString $discover) "auto" }}{{ if not .Values.namespaces }}true{{ end }}{{ else if $discover }}true{{ end -}}
 {{- end -}}
 
+{{/* Whether its certificates take rights beyond the namespaces that are named. */}}
+{{- define "herald.publishesBeyond" -}}
+{{- if and (include "herald.ownCertificate" .) (or .Values.ingest.tls.clusterTrustBundle (not .Values.namespaces)) }}true{{ end -}}
+{{- end -}}
+
 {{- define "herald.audience" -}}
 {{- default (printf "herald/%s" .Release.Namespace) .Values.ingest.audience -}}
 {{- end -}}

@@ -50,6 +50,7 @@ impl Installation {
             names: ServingNames::new([HOST]).unwrap(),
             lifetimes: Lifetimes::default(),
             owner: None,
+            cluster_trust_bundle: true,
             clock: Clock::default(),
         };
         Self { cluster, own, producer, config }

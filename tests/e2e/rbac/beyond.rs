@@ -126,7 +126,7 @@ async fn each_component_is_confined(scope: Scope) {
     dispatcher.ask(None, "", "namespaces", beyond, None);
     dispatcher.ask(None, "certificates.k8s.io", "clustertrustbundles", &WRITE, None);
 
-    if scope == Scope::Namespace {
+    if scope != Scope::Cluster {
         for questions in [&mut controller, &mut dispatcher] {
             for place in [None, Some(&elsewhere), Some(&it.own)] {
                 for (group, resource) in [("herald.dev", "webhooks"), ("", "secrets"), ("", "configmaps")] {
@@ -145,6 +145,17 @@ async fn each_component_is_confined(scope: Scope) {
                 &["create", "patch", "delete"],
                 Some(&it.ca_name()),
             );
+            if scope == Scope::NamespaceAlone {
+                questions.ask(None, "rbac.authorization.k8s.io", "clusterroles", &READ, None);
+                questions.ask(None, "certificates.k8s.io", "clustertrustbundles", &WRITE, None);
+                questions.ask(
+                    None,
+                    "certificates.k8s.io",
+                    "signers",
+                    &["attest"],
+                    Some("herald.dev/ingestion"),
+                );
+            }
             questions.ask(None, "", "namespaces", &["list", "watch"], None);
             questions.ask(None, "", "namespaces", &["get"], Some(elsewhere.name()));
         }
@@ -157,6 +168,11 @@ async fn each_component_is_confined(scope: Scope) {
 #[tokio::test]
 async fn for_a_cluster_no_component_may_do_more_than_its_work() {
     each_component_is_confined(Scope::Cluster).await;
+}
+
+#[tokio::test]
+async fn for_one_namespace_alone_nothing_of_the_cluster_is_anyones() {
+    each_component_is_confined(Scope::NamespaceAlone).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use herald::api::Webhook;
 use http::Request;
 use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::AuthInfo;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use crate::support::certificates::authority_pem;
 use crate::support::chart::{api_of, apply, render, text};
 use crate::support::objects::label_producer;
 use crate::support::pod::Pod;
-use crate::support::{Cluster, DEADLINE, Namespace};
+use crate::support::webhook::WebhookExt as _;
+use crate::support::{Cluster, DEADLINE, Namespace, webhook};
 
 /// What an installation serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Scope {
     Cluster,
     /// One that is named.
     Namespace,
+    /// The same, without the bundle that belongs to no namespace.
+    NamespaceAlone,
 }
 
 /// An installation, and a namespace that it serves.
@@ -55,10 +58,18 @@ pub async fn manifests(scope: Scope, name: &str, own: &str, served: &str) -> Vec
         format!("outbound.allow={}", json!(["127.0.0.0/8", "localhost"])),
         format!("outbound.extraRoots.configMap={}", json!("roots")),
     ];
-    if scope == Scope::Namespace {
+    if scope != Scope::Cluster {
         values.push(format!("namespaces={}", json!([served])));
     }
+    if scope == Scope::NamespaceAlone {
+        values.push("ingest.tls.clusterTrustBundle=false".to_owned());
+    }
     render(name, own, &values).await
+}
+
+/// Whether it says who may write a status.
+fn is_policy(object: &Value) -> bool {
+    text(object, "/apiVersion").starts_with("admissionregistration.")
 }
 
 /// Whether it is an account, a role or a binding.
@@ -102,6 +113,16 @@ impl Installation {
         }
     }
 
+    /// Lets nobody else write a status where it serves, and waits until that is so. An installation
+    /// for a whole cluster does this to all other tests in it.
+    pub async fn guard_statuses(&self) {
+        let client = self.own.cluster().client();
+        for policy in self.manifests.iter().filter(|object| is_policy(object)) {
+            apply(&client, policy).await;
+        }
+        until_statuses_are_guarded(&self.served).await;
+    }
+
     /// A request of each account, to `/version?last`, to be looked for in the audit log.
     pub async fn ask_the_last(&self) {
         for token in &self.tokens {
@@ -132,14 +153,32 @@ impl Installation {
         drop((self.controller, self.dispatcher));
         let (params, all) = (DeleteParams::default(), ListParams::default());
         self.served.api::<Webhook>().delete_collection(&params, &all).await.unwrap();
-        for object in self.manifests.iter().filter(|object| is_of_rbac(object)) {
+        for object in self.manifests.iter().filter(|object| is_of_rbac(object) || is_policy(object)) {
             if matches!(text(object, "/metadata/namespace"), "" | "default") {
-                api_of(&client, object).delete(text(object, "/metadata/name"), &params).await.unwrap();
+                let deleted = api_of(&client, object).delete(text(object, "/metadata/name"), &params).await;
+                assert!(deleted.is_ok() || is_policy(object), "{object}: {deleted:?}");
             }
         }
         let ours = all.labels(&format!("herald.dev/installation={}", self.own.name()));
         drop(Api::<ClusterTrustBundle>::all(client).delete_collection(&params, &ours).await);
     }
+}
+
+/// Waits until the API server keeps even an administrator from writing a status here: it hears of
+/// policies a little later.
+pub async fn until_statuses_are_guarded(namespace: &Namespace) {
+    let name = "guarded";
+    namespace.apply(&webhook(name, "https://guarded.example.com/").disabled()).await;
+    let status = json!({"status": {"observedGeneration": 0}});
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    let refused = async {
+        let mut tries = interval(Duration::from_millis(50));
+        while namespace.api::<Webhook>().patch_status(name, &params, &Patch::Merge(&status)).await.is_ok() {
+            tries.tick().await;
+        }
+    };
+    assert!(timeout(DEADLINE, refused).await.is_ok(), "statuses are not guarded after {DEADLINE:?}");
+    namespace.delete::<Webhook>(name).await;
 }
 
 /// Waits until rights count: the API server hears of roles and bindings a little later.

@@ -45,7 +45,7 @@ async fn published(it: &Installation, tls: &Secret) {
     for namespace in [&it.own, &it.served] {
         until_there(&namespace.api(), &it.ca_name(), |copy: &ConfigMap| bundle(copy) == wanted).await;
     }
-    if it.own.cluster().serves_trust_bundles().await {
+    if it.scope != Scope::NamespaceAlone && it.own.cluster().serves_trust_bundles().await {
         let bundles = Api::<ClusterTrustBundle>::all(it.own.cluster().client());
         let name = format!("herald.dev:ingestion:{}.{}", it.own.name(), it.name);
         until_there(&bundles, &name, |bundle| bundle.spec.trust_bundle == wanted).await;
@@ -180,7 +180,7 @@ async fn edit(secrets: &Api<Secret>, name: &str, edit: Value) -> Secret {
 /// A namespace is no longer a producer's.
 async fn withdrawal(it: &Installation) {
     label_producer(it.own.cluster(), it.served.name(), false).await;
-    if it.scope == Scope::Namespace {
+    if it.scope != Scope::Cluster {
         // It sees the label when it next looks, which it does because of another change.
         it.own.api::<ConfigMap>().delete(&it.ca_name(), &DeleteParams::default()).await.unwrap();
         until_there(&it.own.api::<ConfigMap>(), &it.ca_name(), |_| true).await;
