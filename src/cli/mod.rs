@@ -23,9 +23,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Webhooks for user events, as a Kubernetes resource.
 use crate::model::line::one_line;
 
+/// Webhooks for user events, as a Kubernetes resource.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
 pub struct Herald {

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::api::Reason;
-use crate::model::EndpointUri;
+use crate::model::{EndpointUri, without_query};
 use crate::outbound::{self, Answer, Channel, ExchangeError, NoRoom, Pass, Request};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-verification-key");
@@ -33,7 +33,7 @@ pub(super) enum ChallengeFailure {
     #[error(transparent)]
     NoAnswer(#[from] ExchangeError),
     /// The answer's status was not 2xx.
-    #[error("{uri} answered with status {status}; it must answer the challenge with 2xx{hint}", hint = hint(*status))]
+    #[error("{} answered with status {status}; it must answer the challenge with 2xx{hint}", without_query(uri.as_str()), hint = hint(*status))]
     UnexpectedStatus {
         /// What was asked.
         uri: EndpointUri,
@@ -42,11 +42,15 @@ pub(super) enum ChallengeFailure {
     },
     /// The answer's body was no JSON object with a `key` that is a string.
     #[error(
-        "the answer of {0} must be the JSON object {{\"key\": \"<the value of X-Verification-Key>\"}}, of at most 64 KiB"
+        "the answer of {} must be the JSON object {{\"key\": \"<the value of X-Verification-Key>\"}}, of at most 64 KiB",
+        without_query(.0.as_str())
     )]
     MalformedAnswer(EndpointUri),
     /// The answer held another key.
-    #[error("the answer of {0} holds another key than the X-Verification-Key of the request")]
+    #[error(
+        "the answer of {} holds another key than the X-Verification-Key of the request",
+        without_query(.0.as_str())
+    )]
     KeyMismatch(EndpointUri),
 }
 

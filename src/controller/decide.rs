@@ -283,7 +283,8 @@ fn take_in(
                 time,
                 revoked_time: None,
             });
-            let note = format!("{} has proved that it agrees to receive this webhook", target.uri);
+            let uri = without_query(&target.uri);
+            let note = format!("{uri} has proved that it agrees to receive this webhook");
             return (Standing::ProvedAnew(None), vec![Announcement::normal("Verified", note)]);
         }
         Err(fault) => Fault { reason: fault.reason, message: sentence(&fault.message) },
@@ -386,8 +387,7 @@ impl Announcement {
     }
 }
 
-/// Fit for a condition and a Kubernetes Event: one line of at most 500
-/// characters, whatever an endpoint made of it.
+/// Fit for a condition and a Kubernetes Event, whatever an endpoint made of it.
 fn sentence(text: &str) -> String {
     short_line(text, 500)
 }

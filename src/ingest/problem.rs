@@ -101,6 +101,12 @@ impl Problem {
         }
     }
 
+    /// What may be logged of it.
+    pub(super) const fn name(&self) -> (StatusCode, &'static str) {
+        let (status, name, _) = self.kind();
+        (status, name)
+    }
+
     /// The answer, with the headers that its status calls for.
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
         let index = if let Self::Refused(refusal) = self { refusal.index } else { None };

@@ -147,7 +147,9 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
         let response = match self.accept(&head, &mut body).await {
             Ok(accepted) => accepted.response(),
             Err(problem) => {
-                tracing::debug!(path = head.uri.path(), %problem, "refused a request");
+                // Its message may repeat what the caller wrote.
+                let (status, name) = problem.name();
+                tracing::debug!(path = head.uri.path(), %status, name, "refused a request");
                 if let Problem::OverQuota(over) = &problem {
                     self.metrics.over_quota(over.measure);
                     self.quotas.log(over);

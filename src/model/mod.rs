@@ -26,4 +26,4 @@ pub use pem::PemFault;
 pub use phases::Phases;
 pub use policy::{DeliveryPolicy, Ordering, Payload};
 pub use uid::{InvalidUid, WebhookUid};
-pub use uri::{EndpointUri, UriError};
+pub use uri::{EndpointUri, UriError, without_query};

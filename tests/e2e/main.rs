@@ -1,6 +1,7 @@
 //! Herald against a real API server, which `HERALD_TEST_KUBECONFIG` names.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+mod canaries;
 mod certificates;
 mod controller;
 mod delivery;
@@ -9,9 +10,9 @@ mod ingest;
 mod journey;
 mod manage;
 mod manifests;
+mod panics;
 mod quotas;
 mod rbac;
-mod panics;
 mod replays;
 mod resource;
 mod support;

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Announcement, Fault, Observed, STALLED_AFTER, Wanted};
 use crate::api::{ConditionType, Reason, WebhookStatus, time};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, without_query};
 
 /// How the endpoint stands to this object, URI and TLS settings.
 pub(super) enum Standing {
@@ -98,7 +98,10 @@ fn verified(stored: &WebhookStatus, wanted: Wanted<'_>, standing: &Standing) -> 
     };
     let pending = || {
         let message = match wanted.tls {
-            Ok(()) => format!("Waiting for {} to prove that it agrees to receive this webhook", wanted.uri),
+            Ok(()) => {
+                let uri = without_query(&wanted.uri);
+                format!("Waiting for {uri} to prove that it agrees to receive this webhook")
+            }
             Err(fault) => format!("The endpoint is not challenged yet: {}", fault.message),
         };
         Verdict::new(false, Reason::VerificationPending, message)

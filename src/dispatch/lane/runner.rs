@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -197,10 +198,18 @@ impl<J: Journal> Runner<'_, J> {
             status: made.status(),
             failure: made.failure(),
             phases: made.exchange.phases,
-            body: made.exchange.end.map(|answer| answer.body).unwrap_or_default(),
+            body: self.without_api_key(made.exchange.end.map(|answer| answer.body).unwrap_or_default()),
         };
         // Nobody may wait for it any more.
         let _ = errand.answer.send(Answered::Tried(tried));
+    }
+
+    /// Many servers answer with the request: who may try a webhook is not who may read its key.
+    fn without_api_key(&self, body: Bytes) -> Bytes {
+        match &self.terms.known.credentials {
+            Ok(credentials) => redact(body, credentials.api_key.as_bytes()),
+            Err(_) => body,
+        }
     }
 
     fn note(&self, event: &Event, kind: AttemptKind, number: u16, next: AttemptNext, made: &Made) {
@@ -244,6 +253,26 @@ impl<J: Journal> Runner<'_, J> {
     }
 }
 
+/// Puts a mark in the place of each occurrence of a secret; one that is shorter than any word is none.
+fn redact(body: Bytes, secret: &[u8]) -> Bytes {
+    const MARK: &[u8] = b"[the API key]";
+    if secret.len() < 8 || !body.windows(secret.len()).any(|window| window == secret) {
+        return body;
+    }
+    let mut shown = Vec::with_capacity(body.len());
+    let mut rest = &*body;
+    while let Some((first, others)) = rest.split_first() {
+        if let Some(after) = rest.strip_prefix(secret) {
+            shown.extend_from_slice(MARK);
+            rest = after;
+        } else {
+            shown.push(*first);
+            rest = others;
+        }
+    }
+    shown.into()
+}
+
 impl Made {
     fn status(&self) -> Option<u16> {
         self.exchange.end.as_ref().ok().map(|answer| answer.status.as_u16())
@@ -278,5 +307,28 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_shown_wherever_it_stands() {
+        for (body, secret, expected) in [
+            ("s3cr3t-key", "s3cr3t-key", "[the API key]"),
+            (
+                "{\"x\": \"s3cr3t-key\", \"y\": \"s3cr3t-key\"}",
+                "s3cr3t-key",
+                "{\"x\": \"[the API key]\", \"y\": \"[the API key]\"}",
+            ),
+            ("s3cr3t-ke", "s3cr3t-key", "s3cr3t-ke"),
+            ("ss3cr3t-keys", "s3cr3t-key", "s[the API key]s"),
+            ("key: 1", "key", "key: 1"),
+            ("", "s3cr3t-key", ""),
+        ] {
+            assert_eq!(redact(Bytes::from(body), secret.as_bytes()), expected, "{body}");
+        }
     }
 }

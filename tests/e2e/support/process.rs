@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::cluster::kubeconfig_path;
 use super::disk::world::{Crash, World};
 use super::disk::{self, Disk, log};
 use super::herald::AUDIENCE;
-use super::program::{Log, binary, terminate, wait};
+use super::program::{Log, binary, end_by, terminate, wait};
 use super::{DEADLINE, Namespace, certificates};
 
 /// A `herald run`, and the directory that outlives its process.
@@ -146,7 +147,12 @@ impl HeraldProcess {
     fn command(&self) -> Command {
         let path = |name: &str| self.directory.path().join(name);
         let mut command = binary();
-        command.args(["run", "--log", "herald=trace,info", "--log-format", "json", "--audience", AUDIENCE]);
+        command.args(["run", "--audience", AUDIENCE]);
+        for (flag, usual) in [("--log", "herald=trace,info"), ("--log-format", "json")] {
+            if !self.more.iter().any(|argument| argument == flag) {
+                command.args([flag, usual]);
+            }
+        }
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
         command.args(self.allowed.iter().flat_map(|allowed| ["--outbound-allow", allowed]));
         command.arg("--tls-cert").arg(path("tls.crt")).arg("--tls-key").arg(path("tls.key"));
@@ -188,6 +194,17 @@ impl HeraldProcess {
         let process = self.process.take().expect("it runs");
         let status = terminate(process.child).await;
         assert!(status.success(), "{status}; its log:\n{}", self.log());
+    }
+
+    /// Its number while it runs.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().and_then(|process| process.child.id()).expect("it runs")
+    }
+
+    /// Has it crash; says how it ended.
+    pub async fn crash(&mut self) -> ExitStatus {
+        let process = self.process.take().expect("it runs");
+        end_by("ABRT", process.child).await
     }
 
     /// Ends it by SIGKILL.

@@ -76,9 +76,19 @@ impl Sending {
         Ok((answer.status(), answer.headers().clone()))
     }
 
+    /// Sends a body in structured mode that may not even be JSON; status and text of the answer.
+    pub async fn post_text(&self, body: String) -> (StatusCode, String) {
+        let answer = self.post_body(ONE, body).await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
     async fn post(&self, content_type: &str, body: &Value) -> reqwest::Result<Response> {
+        self.post_body(content_type, body.to_string()).await
+    }
+
+    async fn post_body(&self, content_type: &str, body: String) -> reqwest::Result<Response> {
         let request = self.http.post(&self.url).bearer_auth(&self.token);
-        request.header(CONTENT_TYPE, content_type).body(body.to_string()).send().await
+        request.header(CONTENT_TYPE, content_type).body(body).send().await
     }
 }
 

@@ -60,7 +60,11 @@ impl Log {
         let find = || {
             let lines = self.lines.lock().unwrap();
             lines.iter().skip(from).find_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
+                let Ok(line) = serde_json::from_str::<Value>(line) else {
+                    // As text: the message, and then the fields.
+                    let (_, fields) = line.split_once(message)?;
+                    return fields.split(' ').find_map(|field| field.strip_prefix("address=")?.parse().ok());
+                };
                 let text = |key: &str| line.get(key).and_then(Value::as_str);
                 (text("message") == Some(message)).then(|| text("address").unwrap().parse().unwrap())
             })
@@ -102,8 +106,13 @@ pub fn binary() -> Command {
 
 /// Ends it by SIGTERM; says how it ended.
 pub async fn terminate(child: Child) -> ExitStatus {
+    end_by("TERM", child).await
+}
+
+/// Ends it by this signal; says how it ended.
+pub async fn end_by(signal: &str, child: Child) -> ExitStatus {
     let pid = child.id().expect("it was not waited for yet").to_string();
-    let told = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap();
+    let told = Command::new("sh").args(["-c", "kill \"-$1\" \"$0\"", &pid, signal]).status().await.unwrap();
     assert!(told.success(), "it ended by itself");
     wait(child).await
 }
