@@ -32,7 +32,7 @@ pub(super) struct ServingCertificateFlags {
     /// How long producers have to take up a new CA before it signs
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     ca_lead: Duration,
-    /// Whether to keep the CA's certificates in a ClusterTrustBundle too, where the API server has such a kind
+    /// Whether to keep the CA's certificates in a cluster trust bundle too, where the API server has such a kind
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     cluster_trust_bundle: bool,
     /// The cluster role that owns what is made: when it is removed with Herald, so is that

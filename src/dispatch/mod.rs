@@ -169,7 +169,7 @@ pub async fn run<J: Journal>(
             webhooks = shared.journal.unclaimed() => webhooks.into_iter().for_each(|uid| lanes.wake(uid)),
             webhooks = shared.errands.wanted() => webhooks.into_iter().for_each(|uid| lanes.wake(uid)),
             webhooks = gone.next() => lanes.gone(webhooks).await,
-            Some(ended) = lanes.tasks.join_next_with_id() => lanes.ended(ended),
+            Some(ended) = lanes.tasks.join_next_with_id() => lanes.ended(&ended),
             // Without it, statuses would stay as they are for ever.
             Some(Err(_)) = helpers.join_next() => {
                 tracing::error!("the task that writes statuses panicked and is begun again");
@@ -235,8 +235,8 @@ impl<J: Journal> Lanes<J> {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let id = match &ended {
+    fn ended(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = match ended {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };

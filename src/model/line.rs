@@ -16,18 +16,17 @@ use std::fmt::Write as _;
 
 /// Whether a character does something to whoever shows it, in place of being shown.
 pub const fn acts(c: char) -> bool {
-    match c {
+    matches!(
+        c,
         // C0 with line breaks, DEL, and C1, which some terminals obey.
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => true,
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}'
         // Of no width: what holds them looks like what does not.
-        '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' => true,
+        | '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}'
         // They turn the order of what follows (UAX #9).
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => true,
-        '\u{2028}' | '\u{2029}' => true,
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
         // Annotations and tags, which are not shown.
-        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
-        _ => false,
-    }
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// One line, with a space in place of each character that [`acts`].

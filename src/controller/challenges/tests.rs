@@ -106,8 +106,8 @@ async fn a_challenge_that_panics_leaves_its_place_and_no_other_is_touched() {
     let slot =
         Slot { inner: challenges.0.clone(), name: hostile.clone(), number: 1, ended: ended.clone() };
     let panics = tokio::spawn(async move {
-        let _slot = slot;
-        let _place = _slot.inner.first.acquire().await;
+        let slot = slot;
+        let _place = slot.inner.first.acquire().await;
         panic!("as the test wants it");
     });
     assert!(panics.await.unwrap_err().is_panic());

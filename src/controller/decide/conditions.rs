@@ -99,7 +99,7 @@ fn verified(stored: &WebhookStatus, wanted: Wanted<'_>, standing: &Standing) -> 
     let pending = || {
         let message = match wanted.tls {
             Ok(()) => {
-                let uri = without_query(&wanted.uri);
+                let uri = without_query(wanted.uri);
                 format!("Waiting for {uri} to prove that it agrees to receive this webhook")
             }
             Err(fault) => format!("The endpoint is not challenged yet: {}", fault.message),
