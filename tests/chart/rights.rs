@@ -31,9 +31,10 @@ fn whose(role: &Value) -> (&str, &str) {
 /// One line for each rule: who, where, what, verbs.
 fn granted(arguments: &[&str]) -> BTreeSet<String> {
     let objects = objects(arguments);
-    let roles = objects.iter().filter(|object| is_role(object));
-    let rules =
-        roles.flat_map(|role| role["rules"].as_array().unwrap().iter().map(move |rule| (whose(role), rule)));
+    let rules = objects
+        .iter()
+        .filter(|object| is_role(object))
+        .flat_map(|role| role["rules"].as_array().unwrap().iter().map(move |rule| (whose(role), rule)));
     let lines = rules.map(|((who, place), rule)| {
         let what = [texts(&rule["resources"]).join(", "), texts(&rule["resourceNames"]).join(", ")];
         format!("{who} | {place} | {} | {}", what.join(" ").trim(), texts(&rule["verbs"]).join(", "))

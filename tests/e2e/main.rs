@@ -1,6 +1,7 @@
 //! Herald against a real API server, which `HERALD_TEST_KUBECONFIG` names.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+#[expect(clippy::indexing_slicing, reason = "a test fails by a panic")]
 mod canaries;
 mod certificates;
 mod controller;

@@ -68,8 +68,8 @@ impl Journal for Trapped {
         self.inner.now()
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
-        self.inner.append(batch).await
+    async fn append_within(&self, batch: Vec<Append>, most: Option<u64>) -> Vec<Appended> {
+        self.inner.append_within(batch, most).await
     }
 
     async fn claim(&self, webhook: WebhookUid, ordering: Ordering) -> Result<TrappedLane, ClaimError> {
@@ -193,8 +193,10 @@ impl Scene {
         let subscriptions = Subscriptions::new(namespaces.clone(), materials);
         let watched = subscriptions.clone().run(watching.with_layer(&freshness).build(), shutdown.clone());
         tasks.spawn(watched);
+        let mut guard = Guard::default();
+        guard.allow("127.0.0.0/8".parse().unwrap());
         let outbound = Outbound::new(OutboundConfig {
-            guard: Guard { allowed_nets: vec!["127.0.0.0/8".parse().unwrap()], ..Guard::default() },
+            guard,
             extra_roots: Some(authority_pem().into_bytes()),
             ..OutboundConfig::default()
         })

@@ -103,8 +103,7 @@ async fn a_challenge_that_panics_leaves_its_place_and_no_other_is_touched() {
         token: CancellationToken::new(),
     };
     challenges.0.under_way().by_name.insert(hostile.clone(), running);
-    let slot =
-        Slot { inner: challenges.0.clone(), name: hostile.clone(), number: 1, ended: ended.clone() };
+    let slot = Slot { inner: challenges.0.clone(), name: hostile.clone(), number: 1, ended: ended.clone() };
     let panics = tokio::spawn(async move {
         let slot = slot;
         let _place = slot.inner.first.acquire().await;

@@ -248,12 +248,10 @@ impl Writer {
     fn round(&mut self, ops: Vec<Op>) -> Result<Option<oneshot::Sender<()>>, StoreError> {
         let mut commit = Commit::new(&self.store);
         #[cfg(test)]
-        if !ops.is_empty() && self.core.panics.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            #[expect(clippy::panic, reason = "a test wants to see what comes of it")]
-            {
-                panic!("as the test wants it");
-            }
-        }
+        assert!(
+            ops.is_empty() || !self.core.panics.swap(false, std::sync::atomic::Ordering::Relaxed),
+            "as the test wants it"
+        );
         for op in ops {
             self.apply(&mut commit, op)?;
         }
