@@ -20,6 +20,7 @@ fn whose(role: &Value) -> (&str, &str) {
     let name = role["metadata"]["name"].as_str().unwrap();
     let component = role["metadata"]["labels"]["app.kubernetes.io/component"].as_str();
     match (component, role["metadata"]["namespace"].as_str()) {
+        (None, namespace) if name.contains(':') => ("both", namespace.unwrap_or("cluster")),
         (None, _) => (name, "where it is bound"),
         (Some(component), Some("herald-system")) => (component, "own"),
         (Some(component), Some(_)) => (component, "served"),
