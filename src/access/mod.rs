@@ -11,8 +11,8 @@
 //! younger than [`Lifetimes::allowed`], and without a token that is in date,
 //! nobody is let in. Of the callers that miss the cache for the same token,
 //! namespace and action at one time, one asks; the others get its verdict. At most
-//! [`STRIPES`] reviews of callers that were let in lately run at one time, and
-//! [`STRANGERS`] of all others: however many knock with tokens that they made up,
+//! 64 reviews of callers that were let in lately run at one time, and
+//! 16 of all others: however many knock with tokens that they made up,
 //! those wait among themselves. Of a token that does not even say that it is for
 //! this Herald, the API server is not asked.
 //!
