@@ -26,6 +26,7 @@ use super::metrics::{Connected, Handshake};
 use super::proxy::Proxy;
 use super::quota::Metered;
 use super::refusals::Refusals;
+use super::resolve::canonical;
 use super::{Cause, ExchangeError, Forbidden, Guard, Metrics, Resolver, Step, tls};
 
 /// After this time without a connection the next address is tried as well (RFC 8305).
@@ -223,10 +224,7 @@ impl Target {
     fn destination(&self, way: Way) -> String {
         match way {
             Way::Address(address) => SocketAddr::new(address, self.port).to_string(),
-            Way::Name => {
-                let name = self.host.strip_suffix('.').unwrap_or(&self.host).to_ascii_lowercase();
-                format!("{name}:{}", self.port)
-            }
+            Way::Name => format!("{}:{}", canonical(&self.host), self.port),
         }
     }
 

@@ -36,6 +36,7 @@ pub use self::bound::{NoRoom, Permit};
 
 use self::bound::{Bound, Counts};
 use super::metrics::{Metrics, Of};
+use super::resolve::canonical;
 
 /// What one destination may have, each 0 for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +227,7 @@ impl Destinations {
 
     /// The gate of a host, however its name is spelt.
     pub(super) fn host(&self, host: &str) -> Arc<Gate> {
-        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        self.hosts.of(name.into_boxed_str())
+        self.hosts.of(canonical(host).into_boxed_str())
     }
 
     /// The gate of an address.

@@ -35,6 +35,7 @@ pub use names::NameKind;
 
 use super::ClusterNetworks;
 use super::addresses::{AddressKind, special};
+use super::resolve::canonical;
 use allowance::Allowed;
 
 /// What may be called beyond, and what may not be called within, the public Internet.
@@ -80,7 +81,7 @@ impl Guard {
     /// itself or of a metadata service, or is an address in a spelling that only
     /// some resolvers read as one.
     pub fn check_host(&self, namespace: &str, host: &str) -> Result<(), Forbidden> {
-        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let name = canonical(host);
         if self.is_allowed(namespace, |allowed| allowed.host(&name)) {
             return Ok(());
         }

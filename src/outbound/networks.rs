@@ -6,10 +6,10 @@
 //!
 //! The set is replaced as a whole, so a reader sees one state of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +19,7 @@ pub struct ClusterNetworks(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    ranges: RwLock<Arc<Ranges>>,
+    ranges: RwLock<Ranges>,
     settled: watch::Sender<bool>,
     /// When nobody waits any longer.
     until: Instant,
@@ -27,10 +27,7 @@ struct Inner {
 
 /// Without overlaps, in order.
 #[derive(Debug, Default)]
-struct Ranges {
-    v4: Vec<Ipv4Net>,
-    v6: Vec<Ipv6Net>,
-}
+struct Ranges(Vec<IpNet>);
 
 impl Default for ClusterNetworks {
     /// Empty for good: nobody looks for them.
@@ -49,7 +46,7 @@ impl ClusterNetworks {
 
     /// These are all that are known now.
     pub fn publish(&self, ranges: &[IpNet]) {
-        let ranges = Arc::new(Ranges::new(ranges));
+        let ranges = Ranges::new(ranges);
         *self.0.ranges.write().unwrap_or_else(PoisonError::into_inner) = ranges;
     }
 
@@ -67,37 +64,20 @@ impl ClusterNetworks {
 
     /// Whether it is an address of the cluster.
     pub(super) fn contains(&self, address: IpAddr) -> bool {
-        let ranges = self.0.ranges.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match address {
-            IpAddr::V4(address) => ranges.contains_v4(address),
-            IpAddr::V6(address) => ranges.contains_v6(address),
-        }
+        self.0.ranges.read().unwrap_or_else(PoisonError::into_inner).contains(address)
     }
 }
 
 impl Ranges {
     fn new(ranges: &[IpNet]) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for range in ranges {
-            match range {
-                IpNet::V4(range) => v4.push(*range),
-                IpNet::V6(range) => v6.push(*range),
-            }
-        }
-        let (mut v4, mut v6) = (Ipv4Net::aggregate(&v4), Ipv6Net::aggregate(&v6));
-        v4.sort_unstable_by_key(Ipv4Net::network);
-        v6.sort_unstable_by_key(Ipv6Net::network);
-        Self { v4, v6 }
+        let mut merged = IpNet::aggregate(&ranges.to_vec());
+        merged.sort_unstable_by_key(IpNet::network);
+        Self(merged)
     }
 
-    fn contains_v4(&self, address: Ipv4Addr) -> bool {
-        let after = self.v4.partition_point(|range| range.network() <= address);
-        after.checked_sub(1).and_then(|last| self.v4.get(last)).is_some_and(|range| range.contains(&address))
-    }
-
-    fn contains_v6(&self, address: Ipv6Addr) -> bool {
-        let after = self.v6.partition_point(|range| range.network() <= address);
-        after.checked_sub(1).and_then(|last| self.v6.get(last)).is_some_and(|range| range.contains(&address))
+    fn contains(&self, address: IpAddr) -> bool {
+        let after = self.0.partition_point(|range| range.network() <= address);
+        after.checked_sub(1).and_then(|last| self.0.get(last)).is_some_and(|range| range.contains(&address))
     }
 }
 

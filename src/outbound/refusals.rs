@@ -2,7 +2,6 @@
 //!
 //! Tenants say which hosts are tried, and how often: what is told of them is
 //! bounded, and of one namespace apart from every other.
-
 //!
 //! A line has what tenants are not told: the address, its kind, and what name servers said.
 

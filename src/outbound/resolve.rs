@@ -90,10 +90,7 @@ impl Resolver {
                 name.set_fqdn(true);
                 resolver.lookup_ip(name).await.map_err(Unresolved::from)?.iter().collect()
             }
-            Self::Table(table) => {
-                let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-                table.get(&name).cloned().unwrap_or_default()
-            }
+            Self::Table(table) => table.get(&canonical(host)).cloned().unwrap_or_default(),
         };
         if addresses.is_empty() {
             return Err(Unresolved::NoSuchName);
@@ -135,6 +132,11 @@ impl From<NetError> for Unresolved {
             Self::NoAnswer(error)
         }
     }
+}
+
+/// A host name as it is compared: the same however it is spelt.
+pub(super) fn canonical(host: &str) -> String {
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 /// The domain of the cluster's names, as a pod's search list in `/etc/resolv.conf` has it.

@@ -193,6 +193,7 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
+    use futures::future::BoxFuture;
 
     use super::*;
 
@@ -200,14 +201,22 @@ mod tests {
         Arc::new(Bound::new(limit, most, Counts::default()))
     }
 
+    /// The permit of one, and two that wait for it in this order.
+    fn taken_with_two_waiting(
+        bound: &Arc<Bound>,
+    ) -> (Permit, BoxFuture<'static, Permit>, BoxFuture<'static, Permit>) {
+        let first = bound.try_take().unwrap();
+        let wait = || bound.try_take().unwrap_err().wait().boxed();
+        let (mut second, mut third) = (wait(), wait());
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        (first, second, third)
+    }
+
     #[tokio::test]
     async fn who_waits_is_served_in_turn_and_before_who_comes_later() {
         let bound = bound(Limit::InFlight, 1);
-        let first = bound.try_take().unwrap();
-        let mut second = Box::pin(bound.try_take().unwrap_err().wait());
-        let mut third = Box::pin(bound.try_take().unwrap_err().wait());
-        assert!((&mut second).now_or_never().is_none());
-        assert!((&mut third).now_or_never().is_none());
+        let (first, mut second, mut third) = taken_with_two_waiting(&bound);
         assert_eq!(bound.counts.waiting.get(), 2);
         drop(first);
         assert!(bound.try_take().is_err(), "it is the second's");
@@ -221,11 +230,7 @@ mod tests {
     #[tokio::test]
     async fn who_stops_waiting_holds_up_nobody() {
         let bound = bound(Limit::InFlight, 1);
-        let first = bound.try_take().unwrap();
-        let mut second = Box::pin(bound.try_take().unwrap_err().wait());
-        let mut third = Box::pin(bound.try_take().unwrap_err().wait());
-        assert!((&mut second).now_or_never().is_none());
-        assert!((&mut third).now_or_never().is_none());
+        let (first, second, mut third) = taken_with_two_waiting(&bound);
         drop(first);
         drop(second);
         assert!((&mut third).now_or_never().is_some());
