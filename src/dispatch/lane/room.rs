@@ -101,3 +101,94 @@ impl Room {
         (now.saturating_duration_since(*since) >= SLOW).then(|| what.limit())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::{Channel, Outbound, OutboundConfig, Pass, PerDestination, TlsSettings};
+
+    /// To a host that takes one request at a time. Nothing is sent.
+    fn narrow() -> Channel {
+        let per_destination = PerDestination { in_flight: 1, ..PerDestination::NONE };
+        let outbound =
+            Outbound::new(OutboundConfig { per_destination, ..OutboundConfig::default() }).unwrap();
+        let uri = "https://hooks.example.com/".parse().unwrap();
+        outbound.channel("team", &uri, &TlsSettings::default()).unwrap()
+    }
+
+    fn granted(asked: Asked) -> Option<Permit> {
+        match asked {
+            Asked::Granted(permit) => permit,
+            Asked::Waits(limit) => panic!("waits for {limit}"),
+        }
+    }
+
+    /// Somebody's pass, and a room that waits behind it.
+    fn full(channel: &Channel, now: Instant) -> (Pass, Room) {
+        let pass = channel.admit(None).unwrap();
+        let mut room = Room::default();
+        room.wait_for(channel.admit(None).unwrap_err(), now);
+        (pass, room)
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_lacks_nothing_asks_nobody_and_waits_for_nothing() {
+        let (channel, now) = (narrow(), Instant::now());
+        let _pass = channel.admit(None).unwrap();
+        let mut room = Room::default();
+        assert!(granted(room.ask(now)).is_none());
+        assert_eq!(room.slowed_by(now + 10 * SLOW), None);
+        assert!(room.comes().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn its_turn_comes_with_what_it_waited_for() {
+        let (channel, now) = (narrow(), Instant::now());
+        let (pass, mut room) = full(&channel, now);
+        assert!(matches!(room.ask(now), Asked::Waits(Limit::InFlight)));
+        assert!(room.comes().now_or_never().is_none());
+        drop(pass);
+        room.comes().now_or_never().expect("its turn");
+        assert!(channel.admit(None).is_err(), "the room has it");
+        let pass = channel.admit(granted(room.ask(now)));
+        assert!(pass.is_ok());
+        // It asks before the next one too, and finds none.
+        assert!(matches!(room.ask(now), Asked::Waits(Limit::InFlight)));
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_again_keeps_its_place_in_the_row() {
+        let (channel, now) = (narrow(), Instant::now());
+        let (pass, mut room) = full(&channel, now);
+        assert!(room.comes().now_or_never().is_none());
+        let mut later = Room::default();
+        later.wait_for(channel.admit(None).unwrap_err(), now);
+        assert!(later.comes().now_or_never().is_none());
+        room.wait_for(channel.admit(None).unwrap_err(), now);
+        drop(pass);
+        assert!(later.comes().now_or_never().is_none());
+        room.comes().now_or_never().expect("the first in the row");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_gives_its_turn_to_others() {
+        let (channel, now) = (narrow(), Instant::now());
+        let (pass, mut room) = full(&channel, now);
+        drop(pass);
+        room.comes().now_or_never().expect("its turn");
+        room.leave();
+        assert!(channel.admit(None).is_ok());
+        assert!(granted(room.ask(now)).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_lacks_room_for_a_second_is_slowed_down_until_it_leaves() {
+        let (channel, now) = (narrow(), Instant::now());
+        let (_pass, mut room) = full(&channel, now);
+        assert_eq!(room.slowed_by(now + SLOW / 2), None);
+        room.wait_for(channel.admit(None).unwrap_err(), now + SLOW / 2);
+        assert_eq!(room.slowed_by(now + SLOW), Some(Limit::InFlight));
+        room.leave();
+        assert_eq!(room.slowed_by(now + SLOW), None);
+    }
+}
