@@ -85,13 +85,12 @@ pub(super) struct Rights<'a> {
     pub(super) waited: &'a mut Waited,
 }
 
-/// Where a connection may go.
+/// How a connection may come about. All addresses are ones that the guard allows.
 #[derive(Clone, Copy)]
-enum Way {
-    /// To an address that the guard allows.
-    Address(IpAddr),
-    /// To the host, wherever the egress proxy finds it.
-    Name,
+enum Way<'a> {
+    Direct(IpAddr),
+    /// Through the egress proxy; without an address to the host, wherever the proxy finds it.
+    Tunnel(&'a Proxy, Option<IpAddr>),
 }
 
 /// A TCP connection, and its place at its address.
@@ -142,7 +141,7 @@ impl Target {
     }
 
     /// The first connection that comes about; else why the first way that was tried failed.
-    async fn connect_any(&self, ways: &[Way], rights: Rights<'_>) -> Result<Opened, Unconnected> {
+    async fn connect_any(&self, ways: &[Way<'_>], rights: Rights<'_>) -> Result<Opened, Unconnected> {
         let Rights { mut host, waited } = rights;
         let mut waiting = ways.iter().take(MAX_ADDRESSES);
         let mut attempts = FuturesUnordered::new();
@@ -184,53 +183,50 @@ impl Target {
         }
     }
 
-    fn admitted(&self, way: Way, waited: &mut Waited) -> Result<Admitted, NoRoom> {
+    fn admitted<'a>(&self, way: Way<'a>, waited: &mut Waited) -> Result<Admitted<'a>, NoRoom> {
         let gate = match way {
-            Way::Address(address) => self.shared.destinations.address(address),
+            Way::Direct(address) | Way::Tunnel(_, Some(address)) => self.shared.destinations.address(address),
             // Which address it is nobody here knows; the host has limits all the same.
-            Way::Name => Arc::default(),
+            Way::Tunnel(_, None) => Arc::default(),
         };
         let entry = gate.enter(waited)?;
         let connect = gate.connect(waited)?;
         Ok(Admitted { way, gate, entry, connect })
     }
 
-    async fn open(&self, admitted: Admitted) -> Result<Opened, ExchangeError> {
+    async fn open(&self, admitted: Admitted<'_>) -> Result<Opened, ExchangeError> {
         let Admitted { way, gate, entry, connect } = admitted;
         spend(connect);
-        let stream = match (&self.shared.proxy, way) {
-            (None, Way::Address(address)) => {
-                let connected = directly(SocketAddr::new(address, self.port)).await;
-                connected.map_err(|error| {
-                    let message = explain_connect(&self.host, self.port, &error);
-                    ExchangeError::ConnectionFailed(Cause::new(message, error))
-                })?
-            }
-            (None, Way::Name) => {
-                let message = "there is no egress proxy to resolve the name".to_owned();
-                return Err(ExchangeError::ConnectionFailed(message.into()));
-            }
-            (Some(proxy), way) => {
+        let failed = ExchangeError::ConnectionFailed;
+        let stream = match way {
+            Way::Direct(address) => directly(SocketAddr::new(address, self.port)).await.map_err(|error| {
+                let message = explain_connect(&self.host, self.port, &error);
+                failed(Cause::new(message, error))
+            })?,
+            Way::Tunnel(proxy, address) => {
                 let Shared { resolver, metrics, .. } = &*self.shared;
-                let tunnel = proxy.tunnel(&self.destination(way), resolver, metrics).await;
-                tunnel
-                    .map_err(|error| ExchangeError::ConnectionFailed(Cause::new(error.to_string(), error)))?
+                let tunnel = proxy.tunnel(&self.destination(address), resolver, metrics).await;
+                tunnel.map_err(|error| failed(Cause::new(error.to_string(), error)))?
             }
         };
         Ok(Opened { stream, gate, entry })
     }
 
     /// As a proxy is told it. A name is without the dot at its end, which rules of a proxy may not expect.
-    fn destination(&self, way: Way) -> String {
-        match way {
-            Way::Address(address) => SocketAddr::new(address, self.port).to_string(),
-            Way::Name => format!("{}:{}", canonical(&self.host), self.port),
+    fn destination(&self, address: Option<IpAddr>) -> String {
+        match address {
+            Some(address) => SocketAddr::new(address, self.port).to_string(),
+            None => format!("{}:{}", canonical(&self.host), self.port),
         }
     }
 
     /// Where to connect to: all that the guard lets through.
-    async fn ways(&self) -> Result<Vec<Way>, ExchangeError> {
+    async fn ways(&self) -> Result<Vec<Way<'_>>, ExchangeError> {
         let Shared { guard, resolver, refusals, proxy, .. } = &*self.shared;
+        let to = |address| match proxy {
+            Some(proxy) => Way::Tunnel(proxy, Some(address)),
+            None => Way::Direct(address),
+        };
         let refused = |forbidden| {
             refusals.refused(&self.namespace, &self.host, &forbidden);
             ExchangeError::AddressForbidden(forbidden)
@@ -238,18 +234,18 @@ impl Target {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             let checked = guard.check_address(&self.namespace, address);
             checked.map_err(|kind| refused(Forbidden::Literal { address, kind }))?;
-            return Ok(vec![Way::Address(address)]);
+            return Ok(vec![to(address)]);
         }
         guard.check_host(&self.namespace, &self.host).map_err(refused)?;
-        if proxy.as_ref().is_some_and(Proxy::resolves) {
-            return Ok(vec![Way::Name]);
+        if let Some(proxy) = proxy.as_ref().filter(|proxy| proxy.resolves()) {
+            return Ok(vec![Way::Tunnel(proxy, None)]);
         }
         let found = resolver.lookup(&self.host).await.map_err(|error| {
             refusals.unresolved(&self.namespace, &self.host, &error);
             ExchangeError::NameNotResolved { host: self.host.clone(), message: error.to_string() }
         })?;
         let allowed = guard.select(&self.namespace, &self.host, found).map_err(refused)?;
-        Ok(allowed.into_iter().map(Way::Address).collect())
+        Ok(allowed.into_iter().map(to).collect())
     }
 
     async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<Metered<TcpStream>>, ExchangeError> {
@@ -283,8 +279,8 @@ impl Drop for Counted<'_> {
 }
 
 /// A way that has room for a connection.
-struct Admitted {
-    way: Way,
+struct Admitted<'a> {
+    way: Way<'a>,
     gate: Arc<Gate>,
     entry: Entry,
     connect: Option<Permit>,
