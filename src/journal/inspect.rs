@@ -66,13 +66,43 @@ pub trait Inspect: Journal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub Vec<u8>);
 
-/// A part of a listing.
+/// A part of a listing: as many items as were asked for, or fewer where their
+/// events are large, see [`PageRoom`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
     /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
+}
+
+/// The most bytes of events in a page, beyond its first.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// How much more goes into a page, which is in memory as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRoom {
+    items: usize,
+    bytes: usize,
+}
+
+impl PageRoom {
+    /// For at most so many items; for one, if that is 0.
+    pub fn new(limit: usize) -> Self {
+        Self { items: limit.max(1), bytes: PAGE_BYTES }
+    }
+
+    /// Whether the page is full.
+    pub fn is_used_up(self) -> bool {
+        self.items == 0 || self.bytes == 0
+    }
+
+    /// One more item was put into it.
+    pub fn put(&mut self, event: &Event) {
+        let bytes = event.data.len() + event.id.len() + event.source.len() + event.subject.len();
+        self.items = self.items.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// A delivery that was given up and is kept for people to look at.

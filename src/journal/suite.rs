@@ -31,6 +31,7 @@ macro_rules! engine {
                 order::other_users_do_not_wait_behind_a_hundred_thousand_events
                 listing::the_dead_are_kept_and_listed_in_pages
                 listing::what_is_pending_is_listed_in_pages
+                listing::a_page_of_large_events_is_short_and_none_is_left_out
                 listing::a_forgotten_letter_is_gone_and_others_stay
                 delivery::a_dropped_webhook_has_nothing_and_others_keep_theirs
                 lane::a_lanes_state_is_replaced_only_if_it_is_the_expected_one

@@ -9,7 +9,7 @@
 //! Nothing is indexed by an event's id, so all of it is looked through. Queues
 //! are looked through last, and only those that may have the event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -30,6 +30,10 @@ use crate::subscriptions::View;
 
 /// Read at a time.
 const PIECE: usize = 1000;
+/// The most events of an answer. A producer may give one id to many, by different sources.
+const MOST_EVENTS: usize = 16;
+/// The most attempts of an answer, the newest ones.
+const MOST_TRIES: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,25 +51,74 @@ pub(super) async fn get<J: Inspect, R: Review>(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Vec<EventDetail>>, Problem> {
-    let _place = api.admit(&headers, &namespace, Action::GET_EVENT).await?;
+    let _turn = api.admit(&headers, &namespace, Action::GET_EVENT).await?;
     let Query(asked) = asked.map_err(|error| Problem::Malformed(error.body_text()))?;
     if asked.payload {
         api.may(&headers, &namespace, Action::GET_PAYLOAD).await?;
     }
-    let mut found = api.find(&namespace, &id).await?;
-    found.retain(|name, _| asked.source.as_ref().is_none_or(|source| *source == name.0));
+    let mut search =
+        Search { namespace, id, source: asked.source, payload: asked.payload, found: BTreeMap::new() };
+    api.find(&mut search).await?;
+    let Search { namespace, id, found, .. } = search;
     if found.is_empty() {
         return Err(Problem::NotFound(format!(
             "no event {id:?} is known in the namespace {namespace:?}: it was not accepted there, or it has ended longer \
              ago than events and attempts are kept (--max-kept-age, --max-attempt-age)"
         )));
     }
-    let details = found.into_values().map(|found| found.detail(&api, asked.payload));
+    let details = found.into_values().map(|found| found.detail(&api));
     Ok(Json(details.collect()))
 }
 
 /// An event, by its source and its id.
 type Key = (String, String);
+
+/// What is looked for, and what was found.
+struct Search {
+    namespace: String,
+    /// Of an event, or a `webhook-id`.
+    id: String,
+    source: Option<String>,
+    /// Whether what events say is kept.
+    payload: bool,
+    found: BTreeMap<Key, Found>,
+}
+
+impl Search {
+    /// Where to put what is known of an event; `None` if it is of another source.
+    fn entry(&mut self, name: &EventName) -> Result<Option<&mut Found>, Problem> {
+        if self.source.as_ref().is_some_and(|source| *source != name.source) {
+            return Ok(None);
+        }
+        let key = (name.source.clone(), name.id.clone());
+        if self.found.len() >= MOST_EVENTS && !self.found.contains_key(&key) {
+            let id = &self.id;
+            return Err(Problem::Malformed(format!(
+                "more than {MOST_EVENTS} events have the id {id:?}; name the source of the one that is meant"
+            )));
+        }
+        Ok(Some(self.found.entry(key).or_insert_with(|| Found::new(name.clone()))))
+    }
+
+    /// A delivery of an event stands in a queue, or among the dead.
+    fn stands(
+        &mut self,
+        event: &Event,
+        accepted_at: Timestamp,
+        uid: WebhookUid,
+        delivery: Delivery,
+    ) -> Result<(), Problem> {
+        let payload = self.payload;
+        if let Some(entry) = self.entry(&EventName::from(event))? {
+            entry.accepted_at.get_or_insert(accepted_at);
+            if payload {
+                entry.data.get_or_insert_with(|| event.data.clone());
+            }
+            entry.deliveries.entry(uid).or_default().stands = Some(delivery);
+        }
+        Ok(())
+    }
+}
 
 /// What was found of one event.
 struct Found {
@@ -89,9 +142,9 @@ impl Found {
         Self { name, accepted_at: None, data: None, deliveries: BTreeMap::new() }
     }
 
-    fn detail<J: Inspect, R: Review>(self, api: &Api<J, R>, payload: bool) -> EventDetail {
+    fn detail<J: Inspect, R: Review>(self, api: &Api<J, R>) -> EventDetail {
         let Self { name, accepted_at, data, deliveries } = self;
-        let data = data.filter(|_| payload).and_then(|data| serde_json::from_slice(&data).ok());
+        let data = data.and_then(|data| serde_json::from_slice(&data).ok());
         let deliveries =
             deliveries.into_iter().map(|(uid, found)| found.delivery(&name, &api.of(uid), accepted_at));
         EventDetail {
@@ -137,51 +190,42 @@ impl<J: Inspect, R: Review> Api<J, R> {
         Of { uid, name, since: Timestamp::from_millis(0), calendar: self.calendar() }
     }
 
-    /// Everything that is known of the events of this id, or of the delivery of this `webhook-id`.
-    async fn find(&self, namespace: &str, id: &str) -> Result<BTreeMap<Key, Found>, Problem> {
-        let mut found = BTreeMap::new();
-        self.find_kept(namespace, id, &mut found).await?;
-        self.find_attempts(namespace, id, &mut found).await?;
+    /// Looks for everything that is known of the events of this id, or of the delivery of this `webhook-id`.
+    async fn find(&self, search: &mut Search) -> Result<(), Problem> {
+        self.find_kept(search).await?;
+        self.find_attempts(search).await?;
         // An event that is not kept any more, or was lost by a crash, may be in any queue.
-        let mut webhooks: Vec<_> =
-            self.around().subscriptions.in_namespace(namespace).into_iter().map(|(_, uid)| uid).collect();
-        for event in found.values() {
-            webhooks.extend(
-                event.deliveries.keys().filter(|uid| !webhooks.contains(uid)).copied().collect::<Vec<_>>(),
-            );
-        }
+        let in_namespace = self.around().subscriptions.in_namespace(&search.namespace);
+        let mut webhooks: BTreeSet<_> = in_namespace.into_iter().map(|(_, uid)| uid).collect();
+        webhooks.extend(search.found.values().flat_map(|event| event.deliveries.keys().copied()));
         for uid in webhooks {
-            let known = found.values().any(|event: &Found| event.accepted_at.is_some());
-            let concerns = found.values().any(|event: &Found| event.deliveries.contains_key(&uid));
+            let known = search.found.values().any(|event| event.accepted_at.is_some());
+            let concerns = search.found.values().any(|event| event.deliveries.contains_key(&uid));
             // Where the acceptance is known, so is to whom it went.
             if !known || concerns {
-                self.find_queued(uid, id, &mut found).await?;
+                self.find_queued(uid, search).await?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    async fn find_kept(
-        &self,
-        namespace: &str,
-        id: &str,
-        found: &mut BTreeMap<Key, Found>,
-    ) -> Result<(), Problem> {
+    async fn find_kept(&self, search: &mut Search) -> Result<(), Problem> {
+        let (id, payload) = (search.id.clone(), search.payload);
         let mut cursor = None;
         loop {
             let of = KeptFilter {
-                namespace: namespace.to_owned(),
+                namespace: search.namespace.clone(),
                 webhook: None,
-                id: Some(id.to_owned()),
+                id: Some(id.clone()),
                 since: Timestamp::from_millis(0),
             };
             let page = self.around().journal.kept(of, cursor, PIECE).await?;
             for Kept { at, event, webhooks } in page.items {
-                let entry = entry(found, EventName::from(&*event));
+                let Some(entry) = search.entry(&EventName::from(&*event))? else { continue };
                 entry.accepted_at = Some(at);
-                entry.data = Some(event.data.clone());
+                entry.data = payload.then(|| event.data.clone());
                 for webhook in webhooks {
-                    if entry.name.is_called(id, &[webhook]) {
+                    if entry.name.is_called(&id, &[webhook]) {
                         entry.deliveries.entry(webhook).or_default();
                     }
                 }
@@ -193,49 +237,42 @@ impl<J: Inspect, R: Review> Api<J, R> {
         }
     }
 
-    async fn find_attempts(
-        &self,
-        namespace: &str,
-        id: &str,
-        found: &mut BTreeMap<Key, Found>,
-    ) -> Result<(), Problem> {
-        let mut cursor = None;
+    async fn find_attempts(&self, search: &mut Search) -> Result<(), Problem> {
+        let (mut cursor, mut left) = (None, MOST_TRIES);
         loop {
             let of = AttemptFilter {
-                namespace: namespace.to_owned(),
+                namespace: search.namespace.clone(),
                 webhook: None,
-                id: Some(id.to_owned()),
+                id: Some(search.id.clone()),
                 since: Timestamp::from_millis(0),
             };
-            let page = self.around().journal.attempts(of, cursor, PIECE).await?;
+            let page = self.around().journal.attempts(of, cursor, PIECE.min(left)).await?;
+            left = left.saturating_sub(page.items.len());
             for attempt in page.items {
-                let entry = entry(found, attempt.event.clone());
-                entry.deliveries.entry(attempt.webhook).or_default().attempts.push(attempt);
+                if let Some(entry) = search.entry(&attempt.event)? {
+                    entry.deliveries.entry(attempt.webhook).or_default().attempts.push(attempt);
+                }
             }
             cursor = page.next;
-            if cursor.is_none() {
+            if cursor.is_none() || left == 0 {
                 return Ok(());
             }
         }
     }
 
     /// Looks through a webhook's queue and its dead letters.
-    async fn find_queued(
-        &self,
-        uid: WebhookUid,
-        id: &str,
-        found: &mut BTreeMap<Key, Found>,
-    ) -> Result<(), Problem> {
+    async fn find_queued(&self, uid: WebhookUid, search: &mut Search) -> Result<(), Problem> {
         let of = self.of(uid);
         let held = self.around().subscriptions.view(uid).held();
-        let asked = |event: &Event| EventName::from(event).is_called(id, &[uid]);
+        let id = search.id.clone();
+        let asked = |event: &Event| EventName::from(event).is_called(&id, &[uid]);
         let journal = &self.around().journal;
         let mut cursor = None;
         loop {
             let page = journal.pending(uid, cursor, PIECE).await?;
             for pending in page.items.iter().filter(|pending| asked(&pending.event)) {
-                let stands = of.pending(pending, held.as_deref());
-                note(found, &pending.event, of.calendar.day(pending.accepted_at), uid, stands);
+                let delivery = of.pending(pending, held.as_deref());
+                search.stands(&pending.event, of.calendar.day(pending.accepted_at), uid, delivery)?;
             }
             cursor = page.next;
             if cursor.is_none() {
@@ -245,7 +282,7 @@ impl<J: Inspect, R: Review> Api<J, R> {
         loop {
             let page = journal.dead_letters(uid, cursor, PIECE).await?;
             for letter in page.items.iter().filter(|letter| asked(&letter.event)) {
-                note(found, &letter.event, of.calendar.day(letter.accepted_at), uid, of.dead(letter));
+                search.stands(&letter.event, of.calendar.day(letter.accepted_at), uid, of.dead(letter))?;
             }
             cursor = page.next;
             if cursor.is_none() {
@@ -253,21 +290,4 @@ impl<J: Inspect, R: Review> Api<J, R> {
             }
         }
     }
-}
-
-fn entry(found: &mut BTreeMap<Key, Found>, name: EventName) -> &mut Found {
-    found.entry((name.source.clone(), name.id.clone())).or_insert_with(|| Found::new(name))
-}
-
-fn note(
-    found: &mut BTreeMap<Key, Found>,
-    event: &Event,
-    accepted_at: Timestamp,
-    uid: WebhookUid,
-    stands: Delivery,
-) {
-    let entry = entry(found, EventName::from(event));
-    entry.accepted_at.get_or_insert(accepted_at);
-    entry.data.get_or_insert_with(|| event.data.clone());
-    entry.deliveries.entry(uid).or_default().stands = Some(stands);
 }

@@ -19,7 +19,7 @@ use super::record;
 use super::store::{Store, StoreError};
 use super::writer::{Commit, Writer};
 use crate::journal::DeadLetter;
-use crate::journal::inspect::{Cursor, LetterId, Page};
+use crate::journal::inspect::{Cursor, LetterId, Page, PageRoom};
 use crate::model::{Timestamp, WebhookUid};
 
 /// Letters that one commit evicts of a webhook.
@@ -167,15 +167,18 @@ pub fn list(
     if from > to {
         return Ok(page);
     }
+    let mut room = PageRoom::new(limit);
     let mut last = None;
     for guard in store.dead.range(from..=to) {
-        if page.items.len() == limit.max(1) {
+        if room.is_used_up() {
             page.next = last.map(Cursor);
             break;
         }
         let (key, value) = guard.into_inner()?;
         let id = LetterId(key.to_vec());
-        page.items.push(record::decode_death(&value, id)?);
+        let letter = record::decode_death(&value, id)?;
+        room.put(&letter.event);
+        page.items.push(letter);
         last = Some(key.to_vec());
     }
     Ok(page)

@@ -11,7 +11,7 @@ use super::keys;
 use super::order;
 use super::record::{self, Ticket};
 use super::store::{Store, StoreError};
-use crate::journal::inspect::{Cursor, Page, PendingDelivery, Wait};
+use crate::journal::inspect::{Cursor, Page, PageRoom, PendingDelivery, Wait};
 use crate::model::{Event, Timestamp, WebhookUid};
 
 /// The first byte of a cursor: which stretch it is in.
@@ -26,7 +26,7 @@ pub fn list(
     cursor: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<PendingDelivery>, StoreError> {
-    let limit = limit.max(1);
+    let mut room = PageRoom::new(limit);
     let mut page = Page { items: Vec::new(), next: None };
     let low = core.lanes.get(webhook).map_or(0, |cell| cell.lock().low);
     let cursor = cursor.map(|cursor| cursor.0).unwrap_or_default();
@@ -35,7 +35,7 @@ pub fn list(
         let keys = follow(keys::order(webhook, 0, 0), keys::order(webhook, u64::MAX, u64::MAX), after);
         for guard in keys.into_iter().flat_map(|keys| store.order.range(keys)) {
             let (key, value) = guard.into_inner()?;
-            if page.items.len() == limit {
+            if room.is_used_up() {
                 return Ok(page);
             }
             page.next = Some(Cursor([&[IN_ORDER][..], &key].concat()));
@@ -45,13 +45,16 @@ pub fn list(
                 Some(at) if at == order::AT_ONCE => Wait::InLine,
                 Some(at) => Wait::Until(at),
             };
-            page.items.extend(event_of(store, seq)?.map(|event| pending(event, &ticket, wait)));
+            if let Some(event) = event_of(store, seq)? {
+                room.put(&event);
+                page.items.push(pending(event, &ticket, wait));
+            }
         }
     }
     let after = if stretch == IN_READY { after } else { &[][..] };
     let keys = follow(keys::ready(webhook, low), keys::ready(webhook, u64::MAX), after);
     for guard in keys.into_iter().flat_map(|keys| store.ready.range(keys)) {
-        if page.items.len() == limit {
+        if room.is_used_up() {
             return Ok(page);
         }
         let (key, value) = guard.into_inner()?;
@@ -62,7 +65,10 @@ pub fn list(
         } else {
             record::decode_event(record::event_of_entry(&value)).ok().map(Arc::new)
         };
-        page.items.extend(event.map(|event| pending(event, &ticket, Wait::InLine)));
+        if let Some(event) = event {
+            room.put(&event);
+            page.items.push(pending(event, &ticket, Wait::InLine));
+        }
     }
     page.next = None;
     Ok(page)

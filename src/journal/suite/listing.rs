@@ -1,12 +1,15 @@
 //! What people see: what is pending, and what is dead.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::steps::{event, store, webhook, work};
 use crate::journal::inspect::{Cursor, Page, PendingDelivery, Wait};
 use crate::journal::{Append, DeathNote, Delivery, Inspect, Outcome, Settled, Unavailable};
-use crate::model::{ManualClock, Ordering};
+use crate::model::{Event, ManualClock, Ordering};
 
 /// At most so many are asked for at a time.
 const PAGE: usize = 4;
@@ -96,6 +99,31 @@ pub(super) async fn what_is_pending_is_listed_in_pages<J: Inspect>(journal: J, _
         }
         tokio::task::yield_now().await;
     }
+}
+
+pub(super) async fn a_page_of_large_events_is_short_and_none_is_left_out<J: Inspect>(
+    journal: J,
+    _: ManualClock,
+) {
+    const BYTES: usize = 256 << 10;
+    let large = |id: usize| {
+        let data = Bytes::from(format!("\"{}\"", "x".repeat(BYTES)));
+        Append { event: Arc::new(Event { data, ..(*event(id, id)).clone() }), webhooks: vec![webhook(1)] }
+    };
+    for id in 0..40 {
+        store(&journal, vec![large(id)]).await;
+    }
+    let (mut cursor, mut listed) = (None, BTreeSet::new());
+    loop {
+        let Ok(page) = journal.pending(webhook(1), cursor.clone(), 1000).await else { continue };
+        assert!(page.items.len() < 20, "{} events of {BYTES} bytes are in memory", page.items.len());
+        listed.extend(page.items.into_iter().map(|pending| pending.event.id.clone()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed.len(), 40);
 }
 
 pub(super) async fn a_forgotten_letter_is_gone_and_others_stay<J: Inspect>(journal: J, _: ManualClock) {

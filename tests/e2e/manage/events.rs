@@ -46,6 +46,33 @@ fn of<'a>(detail: &'a Value, webhook: &str) -> &'a Value {
 }
 
 #[tokio::test]
+async fn an_id_that_many_sources_use_is_shown_for_the_source_that_is_named() {
+    let namespace = Cluster::connect().await.namespace("event-sources").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let operator = Operator::with(&namespace, "operator", &EVERYTHING).await;
+    let producer = Producer::new(&namespace).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    let of_source = |n: usize| {
+        let mut event = event("user.created", "e-1");
+        event["source"] = json!(format!("/idp/{n}"));
+        event
+    };
+    producer.send_batch(&herald, &(0..17).map(of_source).collect::<Vec<_>>()).await;
+    for _ in 0..17 {
+        endpoint.next_delivery().await;
+    }
+    let printed = operator.run(&herald, &["events", "get", "e-1"]).await;
+    assert_eq!(printed.status, Some(1), "{printed:?}");
+    assert!(printed.err.contains("more than 16 events have the id"), "{}", printed.err);
+    assert!(printed.err.contains("name the source"), "{}", printed.err);
+    let answer = operator.json(&herald, &["events", "get", "e-1", "--source", "/idp/16"]).await;
+    let [detail] = &answer.as_array().unwrap()[..] else { panic!("{answer:#}") };
+    assert_eq!(detail["event"]["source"], "/idp/16");
+    herald.stop().await;
+}
+
+#[tokio::test]
 async fn one_event_is_shown_with_what_became_of_it_at_each_webhook() {
     let namespace = Cluster::connect().await.namespace("event").await;
     let Story { mut herald, operator, message_id } = story(&namespace).await;

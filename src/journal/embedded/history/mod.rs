@@ -19,7 +19,7 @@ pub use self::log::Bounds;
 use self::log::Log;
 use self::segment::records;
 use super::record::Corrupt;
-use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, EventName, Kept, KeptFilter, Page};
+use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, EventName, Kept, KeptFilter, Page, PageRoom};
 use crate::journal::metrics::Metrics;
 use crate::model::{Timestamp, WebhookUid};
 
@@ -115,6 +115,7 @@ impl History {
         self.events.flush();
         let Position(number, mut offset) = cursor.and_then(Position::of).unwrap_or(Position(0, 0));
         let mut page = Page { items: Vec::new(), next: None };
+        let mut room = PageRoom::new(limit);
         for segment in self.events.segments() {
             if segment.number < number {
                 continue;
@@ -127,11 +128,12 @@ impl History {
                 let bytes = self.events.read(&segment, offset, size);
                 let mut read = 0;
                 for record in records(&bytes, 0) {
-                    if page.items.len() == limit.max(1) {
+                    if room.is_used_up() {
                         return Ok(page);
                     }
                     let kept = record::decode_kept(record.body)?;
                     if kept.at >= of.since && wants_event(of, &kept) {
+                        room.put(&kept.event);
                         page.items.push(kept);
                     }
                     read = record.end;
