@@ -34,6 +34,21 @@ pub enum Problem {
     /// The body did not arrive in time.
     #[error("the body must arrive within {} seconds", .0.as_secs())]
     TimedOut(Duration),
+    /// One request would become more deliveries than are stored at one time.
+    #[error(
+        "the {events} events of this request are for webhooks {deliveries} times, more than {most} times at once; \
+         send at most {fitting} of them in one request"
+    )]
+    TooManyDeliveries {
+        /// Of the request.
+        events: usize,
+        /// What it would become.
+        deliveries: usize,
+        /// What it may become.
+        most: usize,
+        /// How many events that is at least.
+        fitting: usize,
+    },
     /// The caller sends more than it may.
     #[error("{0}")]
     OverQuota(Over),
@@ -96,6 +111,7 @@ impl Problem {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
             Self::TimedOut(_) => (StatusCode::REQUEST_TIMEOUT, "timed-out", "Body too slow"),
+            Self::TooManyDeliveries { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large"),
             Self::OverQuota(_) => (StatusCode::TOO_MANY_REQUESTS, "over-quota", "Over quota"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now"),
         }
@@ -113,7 +129,7 @@ impl Problem {
         let mut response = problem::response(self.kind(), self.to_string(), index);
         let headers = response.headers_mut();
         match self {
-            Self::Refused(_) | Self::BrokenBody(_) | Self::NotFound => {}
+            Self::Refused(_) | Self::BrokenBody(_) | Self::NotFound | Self::TooManyDeliveries { .. } => {}
             Self::Denied(denied) => denied.add_headers(headers),
             Self::MethodNotAllowed => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
@@ -187,6 +203,7 @@ mod tests {
                 422,
                 "unknown-event-type",
             ),
+            (Problem::TooManyDeliveries { events: 9, deliveries: 9, most: 8, fitting: 8 }, 413, "too-large"),
             (over_quota(), 429, "over-quota"),
             (Problem::Unavailable(Unavailable::Journal), 503, "unavailable"),
         ];

@@ -27,6 +27,8 @@ use crate::subscriptions::Subscriptions;
 /// How long the body of a refused request is read and thrown away, so that the
 /// caller, who is still sending, gets to see the answer.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// No request of several events becomes more deliveries.
+const MOST_DELIVERIES: usize = 100_000;
 /// Bodies are counted in units of so many bytes.
 const UNIT_BYTES: usize = 1024;
 
@@ -239,6 +241,7 @@ impl<J: Journal, S: Matching, R: Review> Service<J, S, R> {
             })
             .collect();
         let matched: Vec<u64> = batch.iter().map(|append| append.webhooks.len() as u64).collect();
+        check_deliveries(&batch)?;
         // The journal may have stored what it did not answer for in time; the
         // producer's repeat is then a duplicate.
         let unknown = Problem::Unavailable(Unavailable::Unknown);
@@ -293,6 +296,17 @@ fn announced(body: &Incoming, limit: usize) -> Result<usize, Problem> {
     if announced > limit { Err(too_large(limit)) } else { Ok(announced) }
 }
 
+/// Each is written and held in memory on its way, also of events that are small. One event cannot be parted.
+fn check_deliveries(batch: &[Append]) -> Result<(), Problem> {
+    let deliveries: usize = batch.iter().map(|append| append.webhooks.len()).sum();
+    if batch.len() == 1 || deliveries <= MOST_DELIVERIES {
+        return Ok(());
+    }
+    let widest = batch.iter().map(|append| append.webhooks.len()).max().unwrap_or(1);
+    let fitting = (MOST_DELIVERIES / widest.max(1)).max(1);
+    Err(Problem::TooManyDeliveries { events: batch.len(), deliveries, most: MOST_DELIVERIES, fitting })
+}
+
 fn too_large(limit: usize) -> Problem {
     let fault = if limit == MAX_BATCH_BYTES { Fault::BatchTooLarge } else { Fault::EventTooLarge };
     Problem::Refused(fault.into())
@@ -329,6 +343,32 @@ async fn discard(mut body: Incoming) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EventType, Timestamp, WebhookUid};
+
+    #[test]
+    fn what_becomes_too_many_deliveries_at_once_is_to_be_sent_in_parts_and_one_event_never_is() {
+        let append = |webhooks: usize| {
+            let event = Event {
+                namespace: "identity".to_owned(),
+                id: "e".to_owned(),
+                source: "/idp".to_owned(),
+                event_type: EventType::UserCreated,
+                subject: "u".to_owned(),
+                time: Timestamp::from_millis(0),
+                data: Bytes::new(),
+            };
+            Append { event: Arc::new(event), webhooks: vec![WebhookUid::from_bytes([1; 16]); webhooks] }
+        };
+        let batch = |events: usize, webhooks: usize| vec![append(webhooks); events];
+        assert_eq!(check_deliveries(&batch(1000, 100)), Ok(()));
+        assert_eq!(check_deliveries(&batch(1, 100_001)), Ok(()));
+        let refused = check_deliveries(&batch(1000, 101)).unwrap_err();
+        let Problem::TooManyDeliveries { events, deliveries, fitting, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!((events, deliveries, fitting), (1000, 101_000, 990));
+        assert_eq!(check_deliveries(&batch(fitting, 101)), Ok(()), "as it was told");
+    }
 
     #[test]
     fn the_path_has_a_namespace_or_is_not_ours() {

@@ -34,7 +34,7 @@ impl Writer {
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
             return Ok(());
         }
-        if !self.space.takes(batch.bytes, self.live_bytes) {
+        if !self.space.takes(batch.bytes + batch.tickets, self.live_bytes) {
             let refused = Appended::Refused(RefusedReason::DiskFull);
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
             return Ok(());

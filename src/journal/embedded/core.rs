@@ -27,6 +27,9 @@ pub const WAITING_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes that one permit of [`Core::room`] stands for.
 pub const PERMIT: u64 = 1024;
 
+/// What a delivery of an appended event takes of that room and of the disk, beside the event: its ticket and key.
+pub const TICKET_BYTES: u64 = 64;
+
 /// Outcomes that may wait for the writer.
 const WAITING_OUTCOMES: usize = 16_384;
 

@@ -69,7 +69,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use self::core::{Core, PERMIT, WAITING_BYTES};
+use self::core::{Core, PERMIT, TICKET_BYTES, WAITING_BYTES};
 use self::dead::Forget;
 use self::history::History;
 use self::op::{Batch, Item, Op};
@@ -243,8 +243,10 @@ impl Journal for Embedded {
             return Vec::new();
         }
         let bytes: u64 = batch.iter().map(|append| record::event_length(&append.event) as u64).sum();
+        let deliveries: usize = batch.iter().map(|append| append.webhooks.len()).sum();
+        let tickets = deliveries as u64 * TICKET_BYTES;
         // A batch that is larger than all the room waits for all of it.
-        let permits = bytes.div_ceil(PERMIT).clamp(1, WAITING_BYTES as u64 / PERMIT);
+        let permits = (bytes + tickets).div_ceil(PERMIT).clamp(1, WAITING_BYTES as u64 / PERMIT);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let refused = || vec![Appended::Refused(RefusedReason::Unavailable); count];
         match core.room.acquire_many(permits).await {
@@ -254,7 +256,7 @@ impl Journal for Embedded {
         // After the wait, so that no more records are in memory than there is room for.
         let items = batch.into_iter().map(Item::new).collect();
         let (answer, answers) = oneshot::channel();
-        if !core.inbox.push(Op::Append(Batch { items, bytes, most, permits, answer })) {
+        if !core.inbox.push(Op::Append(Batch { items, bytes, tickets, most, permits, answer })) {
             core.room.add_permits(permits as usize);
             return refused();
         }

@@ -57,6 +57,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// Of all records.
     pub bytes: u64,
+    /// Of the tickets of all deliveries.
+    pub tickets: u64,
     /// That may wait of a namespace when it is stored.
     pub most: Option<u64>,
     /// Permits that it holds of the inbox's bytes.
