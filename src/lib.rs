@@ -32,6 +32,7 @@ pub mod outbound;
 pub mod replays;
 pub mod subscriptions;
 pub mod telemetry;
+mod turns;
 
 #[cfg(test)]
 mod tests;

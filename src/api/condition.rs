@@ -119,6 +119,8 @@ words! {
     pub enum ReplayReason {
         /// Events are being sent.
         Running,
+        /// Other Replays run, as many as may at one time, and this one goes on in its turn.
+        Queued,
         /// The webhook is held, and the Replay waits: the message says why.
         WebhookHeld,
         /// Every event that it came to was taken or has failed.

@@ -31,7 +31,7 @@ pub(super) async fn list<J: Inspect, R: Review>(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Listing<DeadLetterItem>>, Problem> {
-    let _place = api.admit(&headers, &namespace, Action::LIST_DEAD_LETTERS).await?;
+    let _turn = api.admit(&headers, &namespace, Action::LIST_DEAD_LETTERS).await?;
     let Query(asked) = asked.map_err(|error| Problem::Malformed(error.body_text()))?;
     let (uid, _) = api.webhook(&namespace, &webhook)?;
     let cursor = asked.r#continue.as_deref().map(cursor_of).transpose()?;
@@ -61,7 +61,7 @@ pub(super) async fn delete_all<J: Inspect, R: Review>(
     Path((namespace, webhook)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
-    let _place = api.admit(&headers, &namespace, Action::DELETE_DEAD_LETTERS).await?;
+    let _turn = api.admit(&headers, &namespace, Action::DELETE_DEAD_LETTERS).await?;
     let (uid, _) = api.webhook(&namespace, &webhook)?;
     let journal = &api.around().journal;
     let (mut cursor, mut deleted) = (None, 0);
@@ -82,7 +82,7 @@ pub(super) async fn delete_one<J: Inspect, R: Review>(
     Path((namespace, webhook, letter)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
-    let _place = api.admit(&headers, &namespace, Action::DELETE_DEAD_LETTERS).await?;
+    let _turn = api.admit(&headers, &namespace, Action::DELETE_DEAD_LETTERS).await?;
     let (uid, _) = api.webhook(&namespace, &webhook)?;
     let id = hex::decode(&letter).map_err(|_| {
         Problem::Malformed(format!("{letter:?} is not the id of a dead letter; list them first"))

@@ -95,7 +95,7 @@ pub(super) async fn list<J: Inspect, R: Review>(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Listing<Delivery>>, Problem> {
-    let _place = api.admit(&headers, &namespace, Action::LIST_EVENTS).await?;
+    let _turn = api.admit(&headers, &namespace, Action::LIST_EVENTS).await?;
     let Query(asked) = asked.map_err(|error| Problem::Malformed(error.body_text()))?;
     let limit = check_limit(asked.limit)?;
     let (uid, _) = api.webhook(&namespace, &asked.webhook)?;

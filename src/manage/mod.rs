@@ -12,9 +12,10 @@
 //! of token. Who may do what is RBAC on resources that are never stored:
 //! [`crate::access::Action`] has them.
 //!
-//! **Guarantees.** Nothing is looked up before the caller is let in. At most
-//! [`PLACES`] requests run at one time, so that no number of questions takes
-//! the disk from the deliveries.
+//! **Guarantees.** Nothing is read or looked up before the caller is let in. At
+//! most [`PLACES`] requests look at the journal at one time, so that no number of questions
+//! takes the disk from the deliveries, and [`PLACES_OF_EACH`] of one namespace, so that
+//! it does not shut out the others. What they hold in memory is bounded in bytes.
 //!
 //! **Does not do.** What an event says is told only to who may read payloads.
 
@@ -34,5 +35,7 @@ pub use answers::{
 pub use metrics::Metrics;
 pub use server::{Management, Surroundings};
 
-/// The most requests at one time.
+/// The most requests that look at the journal at one time.
 pub const PLACES: usize = 4;
+/// The most of them for one namespace.
+pub const PLACES_OF_EACH: usize = 2;

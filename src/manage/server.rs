@@ -11,12 +11,11 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tower_service::Service as _;
 
 use super::problem::Problem;
-use super::{Metrics, PLACES, dead_letters, event, listing, test};
+use super::{Metrics, PLACES, PLACES_OF_EACH, dead_letters, event, listing, test};
 use crate::access::{Action, Authenticator, Review};
 use crate::dispatch::Errands;
 use crate::ingest::Others;
@@ -24,13 +23,12 @@ use crate::journal::Inspect;
 use crate::journal::calendar::Calendar;
 use crate::model::{Clock, WebhookUid};
 use crate::subscriptions::{Known, ObjectName, Subscriptions, View};
+use crate::turns::{Turn, Turns};
 
 /// No answer takes longer: a million deliveries are looked through in some seconds.
 const LONGEST: Duration = Duration::from_mins(1);
 /// How long a question waits for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// No body is larger.
-const MAX_BODY: usize = 64 * 1024;
 
 /// What the API works with.
 pub struct Surroundings<J, R> {
@@ -51,7 +49,7 @@ pub struct Surroundings<J, R> {
 /// What every handler has.
 pub(super) struct Api<J, R> {
     around: Surroundings<J, R>,
-    places: Semaphore,
+    turns: Turns,
 }
 
 /// Shared by all handlers.
@@ -68,7 +66,7 @@ impl Management {
     /// Puts the paths together.
     pub fn new<J: Inspect, R: Review>(around: Surroundings<J, R>) -> Self {
         let metrics = around.metrics.clone();
-        let api = Arc::new(Api { around, places: Semaphore::new(PLACES) });
+        let api = Arc::new(Api { around, turns: Turns::new(PLACES, PLACES_OF_EACH) });
         let of_webhook = Router::new()
             .route("/deadletters", get(dead_letters::list::<J, R>).delete(dead_letters::delete_all::<J, R>))
             .route("/deadletters/{letter}", delete(dead_letters::delete_one::<J, R>))
@@ -88,7 +86,7 @@ impl Others for Management {
     fn answer(&self, request: Request<Incoming>) -> BoxFuture<'_, Response<Full<Bytes>>> {
         let mut router = self.router.clone();
         Box::pin(async move {
-            let request = request.map(|body| Body::new(http_body_util::Limited::new(body, MAX_BODY)));
+            let request = request.map(Body::new);
             let late = || {
                 let message =
                     "the answer took too long; ask for less, such as one webhook and a shorter time";
@@ -108,23 +106,34 @@ impl Others for Management {
 }
 
 impl<J: Inspect, R: Review> Api<J, R> {
-    /// Lets the caller in, and gives a place.
-    pub(super) async fn admit(
+    /// Lets the caller in.
+    pub(super) async fn let_in(
         &self,
         headers: &HeaderMap,
         namespace: &str,
         action: Action,
-    ) -> Result<SemaphorePermit<'_>, Problem> {
+    ) -> Result<(), Problem> {
         self.around.authenticator.admit(headers, namespace, action).await?;
         if !self.around.subscriptions.is_ready() {
             return Err(Problem::Unavailable(
                 "Herald is starting and has not read the Webhooks yet".to_owned(),
             ));
         }
-        match timeout(PATIENCE, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Problem::Busy(format!("{PLACES} questions are being answered"))),
-        }
+        Ok(())
+    }
+
+    /// Lets the caller in, and waits for the turn of a question that takes the disk.
+    pub(super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        namespace: &str,
+        action: Action,
+    ) -> Result<Turn, Problem> {
+        self.let_in(headers, namespace, action).await?;
+        timeout(PATIENCE, self.turns.take(namespace)).await.map_err(|_elapsed| {
+            let at_most = format!("{PLACES} of all namespaces and {PLACES_OF_EACH} of one");
+            Problem::Busy(format!("other questions are being answered, at most {at_most} at one time"))
+        })
     }
 
     /// Whether the caller may do something more.

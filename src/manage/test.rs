@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
-use bytes::Bytes;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use super::answers::{EventHead, TestAnswer, TestRequest};
@@ -23,15 +25,20 @@ use crate::model::{Event, EventType};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// No more of the answer's body is told.
 const MOST_BODY: usize = 4096;
+/// No request is larger.
+const MOST_ASKED: usize = 4096;
+/// How long a request may take to come.
+const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run<J: Inspect, R: Review>(
     State(api): Shared<J, R>,
     Path((namespace, webhook)): Path<(String, String)>,
-    headers: HeaderMap,
-    asked: Result<Json<TestRequest>, JsonRejection>,
+    request: Request,
 ) -> Result<Json<TestAnswer>, Problem> {
-    let _place = api.admit(&headers, &namespace, Action::TEST_WEBHOOK).await?;
-    let Json(asked) = asked.map_err(|error| Problem::Malformed(error.body_text()))?;
+    let (head, body) = request.into_parts();
+    // It takes nothing of the disk, and waits for the endpoint in the row of its webhook.
+    api.let_in(&head.headers, &namespace, Action::TEST_WEBHOOK).await?;
+    let asked = read(&head.headers, body).await?;
     let (uid, known) = api.webhook(&namespace, &webhook)?;
     let around = api.around();
     let event_type = if let Some(name) = &asked.r#type {
@@ -85,4 +92,29 @@ pub(super) async fn run<J: Inspect, R: Review>(
         body: String::from_utf8_lossy(body).into_owned(),
         durations: tried.phases.into(),
     }))
+}
+
+/// What is asked for. A body is read only of who was let in, and kept as what it says: its frames
+/// hold more memory than bytes.
+async fn read(headers: &HeaderMap, mut body: Body) -> Result<TestRequest, Problem> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::Malformed("send the header Content-Type: application/json".to_owned()));
+    }
+    let all = async {
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Problem::Malformed(format!("the body broke off: {error}")))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if all.len() + data.len() > MOST_ASKED {
+                return Err(Problem::Malformed(format!("the body is longer than {MOST_ASKED} bytes")));
+            }
+            all.extend_from_slice(data);
+        }
+        Ok(all)
+    };
+    let late = || Problem::Malformed(format!("the body did not come within {} s", ASKED_WITHIN.as_secs()));
+    let all = timeout(ASKED_WITHIN, all).await.unwrap_or_else(|_elapsed| Err(late()))?;
+    serde_json::from_slice(&all).map_err(|error| Problem::Malformed(format!("the body: {error}")))
 }

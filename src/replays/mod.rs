@@ -10,9 +10,10 @@
 //! **Guarantees.** A replayed event goes through its webhook's lane, under its
 //! rate, its places in flight, its circuit and its view: a Replay of a webhook
 //! that is held waits. Deleting a Replay starts no more attempts. A dead letter
-//! is removed when the endpoint has taken it. Memory is bounded by
-//! a hundred events for each Replay that runs, of which there are at
-//! most sixteen at one time.
+//! is removed when the endpoint has taken it. Memory is bounded by a hundred
+//! events, and some MB, for each Replay that runs. At most sixteen run at one time,
+//! four of one namespace, and each gives way to others after such a piece; one that
+//! waits for its webhook keeps nobody from running.
 //!
 //! **Does not promise.** An order. After a restart a Replay goes on from what
 //! its status says, and may send again what it had sent since that was written.
@@ -30,7 +31,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Client, ResourceExt as _};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -40,9 +41,12 @@ use crate::dispatch::Errands;
 use crate::journal::Inspect;
 use crate::model::{Clock, Timestamp};
 use crate::subscriptions::{Change, Namespaces, ObjectName, Subscriptions, follow};
+use crate::turns::Turns;
 
 /// The most Replays that run at one time; others wait their turn.
 const MOST: usize = 16;
+/// The most of them in one namespace.
+const MOST_OF_EACH: usize = 4;
 /// How long after a deletion that failed it is tried again.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
@@ -67,7 +71,7 @@ pub struct Surroundings<J> {
 /// What every task has.
 struct Shared<J> {
     around: Surroundings<J>,
-    places: Semaphore,
+    turns: Turns,
 }
 
 /// Carries out Replays until `shutdown`; what runs then goes on in the next process.
@@ -75,7 +79,7 @@ pub async fn run<J: Inspect>(around: Surroundings<J>, shutdown: CancellationToke
     if shutdown.run_until_cancelled(around.subscriptions.ready()).await.is_none() {
         return;
     }
-    let shared = Arc::new(Shared { around, places: Semaphore::new(MOST) });
+    let shared = Arc::new(Shared { around, turns: Turns::new(MOST, MOST_OF_EACH) });
     let (send, mut changes) = mpsc::unbounded_channel();
     let mut watches = JoinSet::new();
     for scope in shared.around.namespaces.scopes() {
@@ -167,8 +171,6 @@ async fn carry_out<J: Inspect>(shared: Arc<Shared<J>>, replay: Replay) {
     let finished = if let Some(finished) = finished {
         Timestamp::from(finished)
     } else {
-        let Ok(_place) = shared.places.acquire().await else { return };
-        let _running = shared.around.metrics.running();
         work::run(&shared, &replay).await
     };
     let ttl = Duration::from_secs(replay.spec.ttl_seconds_after_finished.into());

@@ -34,7 +34,7 @@ fn conditions(
     now: Timestamp,
 ) -> Vec<Condition> {
     let (ready, reconciling, stalled) = match reason {
-        ReplayReason::Running | ReplayReason::WebhookHeld => (false, true, false),
+        ReplayReason::Running | ReplayReason::Queued | ReplayReason::WebhookHeld => (false, true, false),
         ReplayReason::Finished => (true, false, false),
         ReplayReason::WebhookMissing | ReplayReason::WebhookReplaced | ReplayReason::Unreadable => {
             (false, false, true)
@@ -60,6 +60,19 @@ fn conditions(
         stalled.then(|| condition(ConditionType::Stalled, true)).flatten(),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// Writes it if it says something else than what was written.
+pub(super) async fn write_news<J: Inspect>(
+    shared: &Shared<J>,
+    replay: &Replay,
+    before: &mut ReplayStatus,
+    report: &Report<'_>,
+) {
+    let told = before.conditions.first();
+    if told.is_none_or(|told| told.reason != report.reason.as_str() || told.message != report.message) {
+        write(shared, replay, before, report).await;
+    }
 }
 
 /// Writes it, once; `false` if that failed.

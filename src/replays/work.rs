@@ -1,18 +1,22 @@
 //! One Replay at work.
 //!
 //! ```text
-//! a piece of the list ─> wanted? ─> a few at a time: errand, again after a failure ─> status ─> the next piece
+//! may be sent to? ─> its turn ─> a piece of the list ─> wanted? ─> a few at a time: errand, again after a failure
+//!       ^                                                                                       │
+//!       └────────────────────────── the turn is over ─ status <─────────────────────────────────┘
 //! ```
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
+use tokio::time::timeout;
 
 use super::Shared;
 use super::plan::{Progress, Selection};
-use super::status::{Report, write};
+use super::status::{Report, write, write_news};
 use crate::api::{Replay, ReplayReason, Which};
 use crate::dispatch::{Answered, Purpose};
 use crate::journal::inspect::{KeptFilter, LetterId};
@@ -42,6 +46,7 @@ struct Item {
 /// when the Replay is deleted or the process stops.
 pub(super) async fn run<J: Inspect>(shared: &Arc<Shared<J>>, replay: &Replay) -> Timestamp {
     let around = &shared.around;
+    let namespace = replay.namespace().unwrap_or_default();
     let mut status = replay.status.clone().unwrap_or_default();
     let began = status.start_time.as_ref().map_or_else(|| around.clock.now(), Timestamp::from);
     let mut progress = Progress::of(&status);
@@ -52,10 +57,7 @@ pub(super) async fn run<J: Inspect>(shared: &Arc<Shared<J>>, replay: &Replay) ->
             Err(missing) => missing,
         };
         let report = Report { reason, message, webhook: bound, began, progress: &progress };
-        let told = status.conditions.iter().any(|condition| condition.reason == reason.as_str());
-        if !told {
-            write(shared, replay, &mut status, &report).await;
-        }
+        write_news(shared, replay, &mut status, &report).await;
         tokio::time::sleep(AGAIN).await;
     };
     let selection = loop {
@@ -72,12 +74,28 @@ pub(super) async fn run<J: Inspect>(shared: &Arc<Shared<J>>, replay: &Replay) ->
     };
     let mut written: Option<Instant> = None;
     loop {
+        let (reason, message) = state(shared, replay, uid);
+        let report = Report { reason, message, webhook: Some(uid), began, progress: &progress };
+        if reason != ReplayReason::Running {
+            write_news(shared, replay, &mut status, &report).await;
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
         if written.is_none_or(|written| written.elapsed() >= WRITE_EVERY) {
-            let (reason, message) = state(shared, uid);
-            let report = Report { reason, message, webhook: Some(uid), began, progress: &progress };
             write(shared, replay, &mut status, &report).await;
             written = Some(Instant::now());
         }
+        let mut turn = pin!(shared.turns.take(&namespace));
+        let _turn = if let Ok(turn) = timeout(AGAIN, turn.as_mut()).await {
+            turn
+        } else {
+            let message = "other Replays are running; this one goes on in its turn".to_owned();
+            let report = Report { reason: ReplayReason::Queued, message, ..report };
+            write_news(shared, replay, &mut status, &report).await;
+            written = None;
+            turn.await
+        };
+        let _running = around.metrics.running();
         let (items, next) = match piece(shared, replay, uid, &selection, &progress).await {
             Ok(piece) => piece,
             Err(error) => {
@@ -144,8 +162,11 @@ fn find<J: Inspect>(
     }
 }
 
-/// Whether the webhook is held, and what to say.
-fn state<J: Inspect>(shared: &Shared<J>, uid: WebhookUid) -> (ReplayReason, String) {
+/// Whether the webhook is held or gone, and what to say.
+fn state<J: Inspect>(shared: &Shared<J>, replay: &Replay, uid: WebhookUid) -> (ReplayReason, String) {
+    if let Err(missing) = find(shared, replay, Some(uid)) {
+        return missing;
+    }
     let held = match shared.around.subscriptions.view(uid) {
         View::Gone => Some("WebhookMissing: the webhook was deleted".to_owned()),
         view @ (View::Unknown | View::Unreadable(_) | View::Known(_)) => view.held(),
@@ -165,21 +186,15 @@ async fn watched<J: Inspect, T>(
     began: Timestamp,
     sent: impl Future<Output = T> + Send,
 ) -> T {
-    let mut sent = std::pin::pin!(sent);
+    let mut sent = pin!(sent);
     let before = Progress::of(status);
     loop {
-        if let Ok(sent) = tokio::time::timeout(WRITE_EVERY, sent.as_mut()).await {
+        if let Ok(sent) = timeout(WRITE_EVERY, sent.as_mut()).await {
             return sent;
         }
-        let (reason, message) = match find(shared, replay, Some(uid)) {
-            Ok(_) => state(shared, uid),
-            Err(missing) => missing,
-        };
-        let said = status.conditions.first();
-        if said.is_none_or(|said| said.reason != reason.as_str() || said.message != message) {
-            let report = Report { reason, message, webhook: Some(uid), began, progress: &before };
-            write(shared, replay, status, &report).await;
-        }
+        let (reason, message) = state(shared, replay, uid);
+        let report = Report { reason, message, webhook: Some(uid), began, progress: &before };
+        write_news(shared, replay, status, &report).await;
     }
 }
 

@@ -131,6 +131,37 @@ async fn dead_letters_are_sent_again_under_their_own_id_and_are_gone_when_they_a
 }
 
 #[tokio::test]
+async fn replays_that_wait_for_their_webhook_keep_no_other_from_running() {
+    let scene = Scene::new("replay-crowd", json!({})).await;
+    scene.dead(0, 1).await;
+    // As many as may run at one time, and one more.
+    for n in 0..17 {
+        let name = format!("waits-{n}");
+        scene.namespace.apply(&replay(&name, &json!({"webhook": "missing"}))).await;
+        scene.in_state(&name, "WebhookMissing").await;
+    }
+    scene.replay("again", json!({})).await;
+    assert_eq!(counts(&scene.finished("again").await), [1, 1, 0]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn replays_of_one_namespace_leave_the_others_their_turns() {
+    let scene = Scene::new("replay-turns", json!({"maxInFlight": 1})).await;
+    scene.dead(0, 1).await;
+    let gate = scene.replay_that_waits("first").await;
+    for n in 0..3 {
+        scene.replay(&format!("more-{n}"), json!({})).await;
+        scene.in_state(&format!("more-{n}"), "Running").await;
+    }
+    scene.replay("fifth", json!({})).await;
+    scene.in_state("fifth", "Queued").await;
+    gate.cancel();
+    scene.finished("fifth").await;
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn what_the_endpoint_does_not_take_stays_a_dead_letter_and_is_counted() {
     let scene = Scene::new("replay-fails", json!({"maxAttempts": 2, "backoff": {"initial": "100ms"}})).await;
     scene.dead(0, 3).await;

@@ -1,9 +1,17 @@
 //! Who may ask what is RBAC.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::stream::pending;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use tokio::time::timeout;
+
 use crate::delivery::delivering;
 use crate::support::operator::EVERYTHING;
 use crate::support::producer::event;
-use crate::support::{Cluster, Endpoint, HeraldProcess, Operator, Producer};
+use crate::support::{Cluster, DEADLINE, Endpoint, HeraldProcess, Operator, Producer};
 
 /// The arguments of a command, and what it takes.
 type Question = (&'static [&'static str], &'static [(&'static str, &'static str)]);
@@ -69,7 +77,7 @@ async fn a_question_that_cannot_be_read_is_refused_with_what_to_write_and_strang
         (get.clone(), "/events?webhook=a&continue=%25", 404, "there is no Webhook"),
         (get.clone(), "/elsewhere", 404, "there is nothing at this path"),
         (http::Method::PUT, "/events", 405, "not allowed here"),
-        (http::Method::POST, "/webhooks/audit/test", 400, "Content-Type"),
+        (http::Method::POST, "/webhooks/audit/test", 400, "Content-Type: application/json"),
     ];
     for (method, question, status, part) in table {
         let (found, kind, text) = ask(method, &format!("{path}{question}"), Some(&token)).await;
@@ -79,6 +87,13 @@ async fn a_question_that_cannot_be_read_is_refused_with_what_to_write_and_strang
     for stranger in [None, Some("not-a-token")] {
         let (status, _, text) = ask(get.clone(), &format!("{path}/events/e-1"), stranger).await;
         assert_eq!(status, 401, "{text}");
+        // Its body is not waited for, let alone kept.
+        let endless = reqwest::Body::wrap(StreamBody::new(pending::<Result<Frame<Bytes>, Infallible>>()));
+        let request = herald.http().post(format!("{path}/webhooks/audit/test")).body(endless);
+        let request =
+            request.header("content-type", "application/json").bearer_auth(stranger.unwrap_or("none"));
+        let answer = timeout(DEADLINE / 2, request.send()).await.expect("an answer without a body").unwrap();
+        assert_eq!(answer.status(), 401);
     }
     let (status, _, text) = ask(get, &format!("{base}/v1/namespaces/default/events/e-1"), Some(&token)).await;
     assert_eq!(status, 403, "{text}");

@@ -1,6 +1,8 @@
 //! `herald test`.
 
+use futures::future::join_all;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{delivering, id_of};
 use crate::support::operator::EVERYTHING;
@@ -47,6 +49,30 @@ async fn a_test_sends_one_marked_event_and_prints_the_endpoints_answer() {
     let answer = operator.json(&herald, &["events", "get", &id]).await;
     assert_eq!(answer[0]["deliveries"][0]["tries"][0]["kind"], "Test");
     assert_eq!(endpoint.deliveries().len(), 2);
+    herald.stop().await;
+}
+
+#[tokio::test]
+async fn endpoints_that_leave_tests_waiting_keep_nobody_from_asking() {
+    let namespace = Cluster::connect().await.namespace("trial-hangs").await;
+    let mut herald = HeraldProcess::start(&[&namespace]).await;
+    let operator = Operator::with(&namespace, "operator", &EVERYTHING).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    let gate = CancellationToken::new();
+    endpoint.on_delivery(Behaviour::ok().once(&gate));
+    let tests = join_all((0..6).map(|_| operator.run(&herald, &["test", "audit"])));
+    let asking = async {
+        for _ in 0..6 {
+            endpoint.next_delivery().await;
+        }
+        let listed = operator.json(&herald, &["events", "list", "--webhook", "audit"]).await;
+        gate.cancel();
+        listed
+    };
+    let (tests, listed) = tokio::join!(tests, asking);
+    assert_eq!(listed, json!([]));
+    assert!(tests.iter().all(|printed| printed.status == Some(0)), "{tests:?}");
     herald.stop().await;
 }
 
