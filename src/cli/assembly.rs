@@ -294,7 +294,7 @@ impl Assembly {
             journal.close().await?;
         }
         telemetry_shutdown.cancel();
-        telemetry.await??;
+        telemetry.await?;
         outcome
     }
 
