@@ -38,8 +38,7 @@ pub async fn webhooks(bench: &Bench, table: &mut Table) {
     let mut first = None;
     for count in COUNTS.into_iter().filter(|&count| count <= settings::most_webhooks()) {
         let group = Group::make(bench, count).await;
-        // A right is looked up once: asking the API server again would be measured else.
-        let herald = Herald::start_with(bench, "growth", &["--auth-cache", "1h"]);
+        let herald = Herald::start_with(bench, "growth", &[]);
         group.settle(bench, &herald).await;
         let (mut fast, mut steady) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

@@ -85,11 +85,15 @@ pub trait Review: Send + Sync + 'static {
     fn review(&self, token: &str, namespace: &str, action: Action) -> impl Future<Output = Verdict> + Send;
 }
 
+/// For so long at most a verdict is good: what is taken away takes effect
+/// within a minute, with the ten seconds that the API server itself keeps a token.
+pub const LONGEST_VERDICT: Duration = Duration::from_secs(45);
+
 /// How long verdicts are good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
     /// Of a permission: what is taken away takes effect within this. No longer
-    /// than the token itself.
+    /// than the token itself, nor than [`LONGEST_VERDICT`].
     pub allowed: Duration,
     /// Of a refusal: what is granted takes effect within this.
     pub refused: Duration,
@@ -102,7 +106,7 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Self {
         Self {
-            allowed: Duration::from_secs(45),
+            allowed: LONGEST_VERDICT,
             refused: Duration::from_secs(5),
             unavailable: Duration::from_secs(1),
             review: Duration::from_secs(5),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::serving_certificate::ServingCertificateFlags;
+use crate::access::LONGEST_VERDICT;
 use crate::dispatch::DispatchConfig;
 use crate::ingest::quota::Quota;
 use crate::ingest::{Limits, TlsFiles};
@@ -28,6 +29,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| "write a duration such as 3s, 5m or 72h".to_owned())
+}
+
+/// How long a verdict is kept: no longer than the docs promise.
+fn auth_cache(text: &str) -> Result<Duration, String> {
+    let kept = duration(text)?;
+    if kept > LONGEST_VERDICT {
+        return Err(format!(
+            "write {LONGEST_VERDICT:?} or less: for that long a right that was taken away may go on working"
+        ));
+    }
+    Ok(kept)
 }
 
 /// Which part of the cluster Herald is for.
@@ -249,8 +261,8 @@ pub(super) struct IngestFlags {
     /// The audience of the tokens that are accepted [default: herald/<own namespace>]
     #[arg(long, value_name = "AUDIENCE")]
     pub(super) audience: Option<String>,
-    /// How long a granted request is remembered: a revoked right may work for that long
-    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration)]
+    /// How long a granted request is remembered, 45s at most: a revoked right may work for that long
+    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = auth_cache)]
     pub(super) auth_cache: Duration,
     /// The most connections at one time
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
@@ -393,6 +405,8 @@ impl DispatchFlags {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -408,6 +422,25 @@ mod tests {
         }
         for text in ["", "dns.example.com", "192.0.2.53:", "192.0.2.53:99999", "[2001:db8::53]"] {
             assert!(name_server(text).unwrap_err().contains("192.0.2.53:5353"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_verdict_is_kept_for_longer_than_is_promised() {
+        #[derive(Debug, clap::Parser)]
+        struct It {
+            #[command(flatten)]
+            ingestion: IngestFlags,
+        }
+        let kept = |text: &str| {
+            let it = It::try_parse_from(["it", "--insecure-http", "--auth-cache", text]);
+            it.map(|it| it.ingestion.auth_cache).map_err(|error| error.to_string())
+        };
+        for (text, seconds) in [("0s", 0), ("5s", 5), ("45s", 45)] {
+            assert_eq!(kept(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["46s", "45001ms", "1m", "24h"] {
+            assert!(kept(text).unwrap_err().contains("write 45s or less"), "{text}");
         }
     }
 

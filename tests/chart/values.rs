@@ -102,6 +102,8 @@ fn a_wrong_or_misspelt_value_is_refused_with_its_place() {
             "at '/controller/podDisruptionBudget/maxUnavailable'",
         ),
         ("ingest.authCache=45", "at '/ingest/authCache': got number, want string"),
+        ("ingest.authCache=46s", "at '/ingest/authCache': '46s' does not match pattern"),
+        ("ingest.authCache=24h", "at '/ingest/authCache': '24h' does not match pattern"),
         ("ingest.tls.secret=x", "at '/ingest/tls': additional properties 'secret' not allowed"),
         ("image.digest=sha256:abc", "at '/image/digest': 'sha256:abc' does not match pattern"),
         ("image.repository=registry/herald@sha256:1", "at '/image/repository'"),
