@@ -64,7 +64,7 @@ pub use networks::ClusterNetworks;
 pub use proxy::{ProxyConfig, ProxyUrl};
 pub use resolve::{Resolver, cluster_domain};
 pub use signature::{SigningKeyError, SigningKeys};
-pub use tls::{TlsError, TlsSettings};
+pub use tls::{Authorities, ClientCertificate, TlsError, TlsSettings};
 
 use crate::model::EndpointUri;
 use connect::{Shared, Target};

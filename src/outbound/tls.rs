@@ -1,6 +1,7 @@
 //! Whom Herald trusts, and what it shows of itself.
 //!
-//! Settings come from a `ConfigMap` and a Secret as PEM and are parsed once.
+//! Settings come from a `ConfigMap` and a Secret as PEM and are parsed once;
+//! clones share what was parsed, however many webhooks name it.
 //! Verification is always on; a CA of the webhook's own replaces the system's
 //! roots. There is no process-wide crypto provider: `ring` is passed explicitly.
 
@@ -20,15 +21,28 @@ use crate::model::PemFault;
 
 /// How one webhook's endpoint is checked, and the client certificate that it is
 /// shown. Two are equal if they came from the same bytes.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    ca: Option<Arc<RootCertStore>>,
-    client: Option<Arc<CertifiedKey>>,
+    ca: Option<Authorities>,
+    client: Option<ClientCertificate>,
+}
+
+/// The CAs that an endpoint's certificate may be signed by.
+#[derive(Clone)]
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    digest: [u8; 32],
+}
+
+/// The certificate chain that an endpoint is shown, with its key.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    certified: Arc<CertifiedKey>,
     digest: [u8; 32],
 }
 
 /// Why TLS settings cannot be used, and what to write instead.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum TlsError {
     /// The CA is not a PEM file with certificates.
     #[error("the CA must be PEM with at least one BEGIN CERTIFICATE block: {0}")]
@@ -50,30 +64,53 @@ impl TlsError {
     }
 }
 
+impl Authorities {
+    /// Reads PEM certificates.
+    ///
+    /// # Errors
+    /// There is none, or one that cannot be used.
+    pub fn parse(pem: &[u8]) -> Result<Self, TlsError> {
+        Ok(Self { roots: Arc::new(parse_roots(pem)?), digest: digest(&[pem]) })
+    }
+}
+
+impl ClientCertificate {
+    /// Reads a PEM certificate chain and its private key.
+    ///
+    /// # Errors
+    /// One of them cannot be used, or they don't belong together.
+    pub fn parse(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Ok(Self { certified: Arc::new(parse_identity(chain, key)?), digest: digest(&[chain, key]) })
+    }
+}
+
 impl TlsSettings {
+    /// Without a CA, the system's roots are trusted.
+    pub const fn new(ca: Option<Authorities>, client: Option<ClientCertificate>) -> Self {
+        Self { ca, client }
+    }
+
     /// Reads the CA (certificates), and the client's certificate chain and private key.
     ///
     /// # Errors
     /// One of them is not what it should be.
     pub fn parse(ca_pem: Option<&[u8]>, client: Option<(&[u8], &[u8])>) -> Result<Self, TlsError> {
-        let ca = ca_pem.map(parse_roots).transpose()?.map(Arc::new);
-        let identity = client.map(|(chain, key)| parse_identity(chain, key)).transpose()?.map(Arc::new);
-        let mut hasher = Sha256::new();
-        let (chain, key) = client.unzip();
-        for part in [ca_pem, chain, key] {
-            hasher.update([u8::from(part.is_some())]);
-            let part = part.unwrap_or_default();
-            hasher.update((part.len() as u64).to_be_bytes());
-            hasher.update(part);
-        }
-        let digest = if ca.is_none() && identity.is_none() { [0; 32] } else { hasher.finalize().into() };
-        Ok(Self { ca, client: identity, digest })
+        let client = client.map(|(chain, key)| ClientCertificate::parse(chain, key));
+        Ok(Self { ca: ca_pem.map(Authorities::parse).transpose()?, client: client.transpose()? })
+    }
+
+    /// Whether nothing of the two is there twice.
+    #[cfg(test)]
+    pub(crate) fn share(&self, other: &Self) -> bool {
+        let certified = |it: &Self| it.client.as_ref().map(|client| Arc::as_ptr(&client.certified));
+        let roots = |it: &Self| it.ca.as_ref().map(|ca| Arc::as_ptr(&ca.roots));
+        certified(self) == certified(other) && roots(self) == roots(other)
     }
 
     /// The configuration of a channel: sessions are resumed within it only.
     pub(super) fn client_config(&self, defaults: &Defaults) -> Result<ClientConfig, TlsError> {
         let verifier = match &self.ca {
-            Some(roots) => defaults.verifier(roots).map_err(TlsError::Ca)?,
+            Some(ca) => defaults.verifier(&ca.roots).map_err(TlsError::Ca)?,
             None => defaults.system.clone(),
         };
         let builder = ClientConfig::builder_with_provider(defaults.provider.clone())
@@ -81,8 +118,8 @@ impl TlsSettings {
             .map_err(|error| TlsError::Client(error.to_string()))?
             .with_webpki_verifier(verifier);
         let mut config = match &self.client {
-            Some(identity) => builder
-                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(identity)))),
+            Some(client) => builder
+                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&client.certified)))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -92,13 +129,33 @@ impl TlsSettings {
     }
 }
 
-impl PartialEq for TlsSettings {
+impl PartialEq for Authorities {
     fn eq(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 }
 
-impl Eq for TlsSettings {}
+impl Eq for Authorities {}
+
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for ClientCertificate {}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authorities")
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate")
+    }
+}
 
 impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,6 +198,15 @@ impl Defaults {
             .build()
             .map_err(|error| error.to_string())
     }
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
 }
 
 fn parse_roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {

@@ -4,33 +4,33 @@
 //! watch with the consent label ─> Materials ─ resolve(namespace, spec) ─> Credentials | Problem
 //! ```
 //!
+//! Webhooks that name the same object share what was parsed of it; what is too
+//! large for its use is not kept.
+//!
 //! Herald lists and watches only what carries the label, so nobody can have
 //! any other Secret of a namespace sent to a server of theirs, and a cluster
 //! full of unrelated Secrets costs nothing. From here, a Secret without the
 //! label does not exist; who can ask the API server may tell the two apart.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+mod stored;
+
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::HeaderValue;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
+use self::stored::{StoredConfigMap, StoredSecret};
 use super::changes::{Announcer, Changes};
 use super::watch::{Change, follow};
 use super::{Namespaces, ObjectName};
-use crate::api::{CONSENT_LABEL, CONSENT_SELECTOR, Reason, SecretKeyRef, WebhookSpec};
+use crate::api::{CONSENT_LABEL, CONSENT_SELECTOR, Reason, WebhookSpec};
 use crate::outbound::{SigningKeys, TlsSettings};
-
-/// So many names are listed in a message.
-const MOST_NAMES: usize = 8;
 
 /// What a webhook's requests carry and how its endpoint is checked.
 #[derive(Clone, Debug)]
@@ -61,21 +61,10 @@ pub struct Materials(Arc<Store>);
 
 #[derive(Debug)]
 struct Store {
-    secrets: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, Hidden>>>>,
-    config_maps: RwLock<HashMap<ObjectName, Arc<BTreeMap<String, String>>>>,
+    secrets: RwLock<HashMap<ObjectName, Arc<StoredSecret>>>,
+    config_maps: RwLock<HashMap<ObjectName, Arc<StoredConfigMap>>>,
     changed: Announcer<ObjectName>,
     lists_awaited: watch::Sender<usize>,
-}
-
-/// What a Secret has under a key: never shown, and overwritten when it is let go.
-/// What is made of it for a request, and what it came in, is not.
-#[derive(Clone, PartialEq, Eq)]
-struct Hidden(Zeroizing<Vec<u8>>);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden")
-    }
 }
 
 impl Materials {
@@ -131,10 +120,10 @@ impl Materials {
     /// # Errors
     /// The first thing that is missing or cannot be used.
     pub fn resolve(&self, namespace: &str, spec: &WebhookSpec) -> Result<Credentials, Problem> {
-        let api_key = self.secret_value(namespace, &spec.api_key_secret_ref)?;
-        let api_key = header_value(&api_key, &spec.api_key_secret_ref)?;
+        let reference = &spec.api_key_secret_ref;
+        let api_key = self.secret_named(namespace, &reference.name)?.api_key(reference)?;
         let signing = match &spec.signing_secret_ref {
-            Some(reference) => Some(self.signing_keys(namespace, reference)?),
+            Some(reference) => Some(self.secret_named(namespace, &reference.name)?.signing_keys(reference)?),
             None => None,
         };
         Ok(Credentials { api_key, signing, tls: self.tls_settings(namespace, spec)? })
@@ -150,95 +139,56 @@ impl Materials {
             return Ok(TlsSettings::default());
         };
         let ca = match &tls.ca_config_map_ref {
-            Some(reference) => Some(self.config_map_value(namespace, &reference.name, &reference.key)?),
+            Some(reference) => {
+                let config_map = self.config_map_named(namespace, &reference.name)?;
+                Some(config_map.authorities(&reference.name, &reference.key)?)
+            }
             None => None,
         };
         let client = match &tls.client_certificate_secret_ref {
             Some(reference) => {
-                let value = |key: &str| {
-                    let reference = SecretKeyRef { name: reference.name.clone(), key: key.to_owned() };
-                    self.secret_value(namespace, &reference)
-                };
-                Some((value("tls.crt")?, value("tls.key")?))
+                let secret = self.secret_named(namespace, &reference.name)?;
+                Some(secret.client_certificate(&reference.name)?)
             }
             None => None,
         };
-        let client = client.as_ref().map(|(chain, key)| (chain.0.as_slice(), key.0.as_slice()));
-        TlsSettings::parse(ca.as_deref().map(str::as_bytes), client).map_err(|error| Problem {
-            reason: error.reason(),
-            message: format!("spec.tls: {error}"),
-            missing: None,
-        })
+        Ok(TlsSettings::new(ca, client))
     }
 
-    fn signing_keys(&self, namespace: &str, reference: &SecretKeyRef) -> Result<SigningKeys, Problem> {
-        let value = self.secret_value(namespace, reference)?;
-        SigningKeys::parse(&value.0).map_err(|error| Problem {
-            reason: Reason::SecretMalformed,
-            message: format!("key {:?} of Secret {:?}: {error}", reference.key, reference.name),
-            missing: None,
-        })
-    }
-
-    fn secret_value(&self, namespace: &str, reference: &SecretKeyRef) -> Result<Hidden, Problem> {
-        let SecretKeyRef { name, key } = reference;
+    fn secret_named(&self, namespace: &str, name: &str) -> Result<Arc<StoredSecret>, Problem> {
         let object = ObjectName::new(namespace, name);
         let secrets = self.0.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(data) = secrets.get(&object) else {
-            return Err(Problem {
-                reason: Reason::SecretMissing,
-                message: format!(
-                    "there is no Secret {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, \
-                     or label it: kubectl label secret -n {namespace} {name} {CONSENT_LABEL}=true"
-                ),
-                missing: Some(object),
-            });
-        };
-        match data.get(key) {
-            Some(value) if value.0.is_empty() => Err(Problem {
-                reason: Reason::SecretEmpty,
-                message: format!("key {key:?} of Secret {name:?} is empty; put the value there"),
-                missing: None,
-            }),
-            Some(value) => Ok(value.clone()),
-            None => Err(Problem {
-                reason: Reason::SecretKeyMissing,
-                message: format!(
-                    "Secret {name:?} has no key {key:?}; add it, or name one of {}",
-                    list(data.keys())
-                ),
-                missing: None,
-            }),
-        }
+        secrets.get(&object).cloned().ok_or_else(|| Problem {
+            reason: Reason::SecretMissing,
+            message: format!(
+                "there is no Secret {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, or \
+                 label it: kubectl label secret -n {namespace} {name} {CONSENT_LABEL}=true"
+            ),
+            missing: Some(object),
+        })
     }
 
-    fn config_map_value(&self, namespace: &str, name: &str, key: &str) -> Result<String, Problem> {
+    fn config_map_named(&self, namespace: &str, name: &str) -> Result<Arc<StoredConfigMap>, Problem> {
         let object = ObjectName::new(namespace, name);
         let config_maps = self.0.config_maps.read().unwrap_or_else(PoisonError::into_inner);
-        let unusable = |message, missing| Problem { reason: Reason::CaUnusable, message, missing };
-        let Some(data) = config_maps.get(&object) else {
-            let message = format!(
+        config_maps.get(&object).cloned().ok_or_else(|| Problem {
+            reason: Reason::CaUnusable,
+            message: format!(
                 "there is no ConfigMap {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, or \
                  label it: kubectl label configmap -n {namespace} {name} {CONSENT_LABEL}=true"
-            );
-            return Err(unusable(message, Some(object)));
-        };
-        data.get(key).cloned().ok_or_else(|| {
-            let names = list(data.keys());
-            unusable(format!("ConfigMap {name:?} has no key {key:?}; add it, or name one of {names}"), None)
+            ),
+            missing: Some(object),
         })
     }
 
     pub(super) fn secret(&self, change: Change<Secret>) {
-        // The bytes are moved, so that no copy stays behind.
-        let hidden = |(key, value): (String, ByteString)| (key, Hidden(Zeroizing::new(value.0)));
-        self.store(&self.0.secrets, change, |secret| {
-            secret.data.unwrap_or_default().into_iter().map(hidden).collect()
-        });
+        self.store(&self.0.secrets, change, |secret| StoredSecret::new(secret.data.unwrap_or_default()));
     }
 
     pub(super) fn config_map(&self, change: Change<ConfigMap>) {
-        self.store(&self.0.config_maps, change, |config_map| config_map.data.unwrap_or_default());
+        self.store(&self.0.config_maps, change, |config_map| {
+            StoredConfigMap::new(config_map.data.unwrap_or_default())
+        });
     }
 
     fn store<K: kube::Resource, V: PartialEq>(
@@ -268,31 +218,6 @@ impl Materials {
             }
         };
         self.0.changed.announce(&name);
-    }
-}
-
-fn header_value(value: &Hidden, reference: &SecretKeyRef) -> Result<HeaderValue, Problem> {
-    let mut header = HeaderValue::from_bytes(&value.0).map_err(|_| Problem {
-        reason: Reason::SecretMalformed,
-        message: format!(
-            "key {:?} of Secret {:?} has a character that no HTTP header can carry; a line break at the end is the \
-             usual one: write the value with printf, not with echo",
-            reference.key, reference.name
-        ),
-        missing: None,
-    })?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-/// Some of the names: an object has room for a hundred thousand.
-fn list<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
-    let count = names.len();
-    let some: Vec<_> = names.take(MOST_NAMES).map(|name| format!("{name:?}")).collect();
-    match count.saturating_sub(MOST_NAMES) {
-        _ if count == 0 => "none, since it is empty".to_owned(),
-        0 => some.join(", "),
-        more => format!("{}, and {more} more", some.join(", ")),
     }
 }
 

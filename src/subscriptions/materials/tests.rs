@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
@@ -94,4 +96,112 @@ fn only_another_content_is_a_change() {
     materials.secret(Change::Removed(name.clone()));
     assert_eq!(changes.next().now_or_never(), Some(vec![name]));
     assert!(materials.resolve("identity", &spec(|_| {})).is_err());
+}
+
+/// A certificate and its key that are CA, client and endpoint at once.
+fn pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// PEM with lines between its sections up to a size.
+fn padded(pem: &str, bytes: usize) -> String {
+    format!("{pem}{}", &"#\n".repeat(bytes)[..bytes - pem.len()])
+}
+
+fn holding(secrets: &[(&str, &[(&str, &str)])], ca: &str) -> Materials {
+    let materials = Materials::new(&Namespaces::default());
+    for (name, entries) in secrets {
+        materials.secret(Change::Applied(secret(name, entries)));
+    }
+    materials.config_map(Change::Applied(config_map(ca)));
+    materials
+}
+
+fn config_map(ca: &str) -> ConfigMap {
+    let config_map = json!({"metadata": {"name": "ca", "namespace": "identity"}, "data": {"ca.crt": ca}});
+    serde_json::from_value(config_map).unwrap()
+}
+
+/// Names a key of each use.
+fn with_everything() -> WebhookSpec {
+    spec(|spec| {
+        spec["signingSecretRef"] = json!({"name": "audit", "key": "signing-secret"});
+        spec["tls"] = json!({
+            "caConfigMapRef": {"name": "ca", "key": "ca.crt"},
+            "clientCertificateSecretRef": {"name": "client"},
+        });
+    })
+}
+
+#[test]
+fn a_value_may_be_as_large_as_its_use_allows_and_beyond_that_it_is_not_kept() {
+    let (certificate, key) = pair();
+    let kibibytes =
+        [("api-key", 8), ("signing-secret", 8), ("tls.crt", 64), ("tls.key", 16), ("ca.crt", 256)];
+    for too_large in ["none"].into_iter().chain(kibibytes.map(|(of, _)| of)) {
+        let size = |of| {
+            let most = kibibytes.iter().find(|(key, _)| *key == of).unwrap().1 << 10;
+            if of == too_large { most + 1 } else { most }
+        };
+        let api_key = "k".repeat(size("api-key"));
+        let signing = format!("{SIGNING}{}", " ".repeat(size("signing-secret") - SIGNING.len()));
+        let (chain, key) = (padded(&certificate, size("tls.crt")), padded(&key, size("tls.key")));
+        let audit = [("api-key", api_key.as_str()), ("signing-secret", signing.as_str())];
+        let client = [("tls.crt", chain.as_str()), ("tls.key", key.as_str())];
+        let materials =
+            holding(&[("audit", &audit), ("client", &client)], &padded(&certificate, size("ca.crt")));
+        let resolved = materials.resolve("identity", &with_everything());
+        if too_large == "none" {
+            assert!(resolved.is_ok(), "{resolved:?}");
+            continue;
+        }
+        let problem = resolved.unwrap_err();
+        let unusable = if too_large == "ca.crt" { Reason::CaUnusable } else { Reason::SecretMalformed };
+        assert_eq!(problem.reason, unusable, "{problem}");
+        assert_eq!(problem.missing, None);
+        let said = format!("larger than {} KiB", size(too_large) >> 10);
+        assert!(problem.message.contains(&said) && problem.message.contains(too_large), "{problem}");
+        let kept = format!("{:?}", materials.0);
+        assert!(kept.contains(&format!("{too_large:?}: None")), "{kept}");
+    }
+}
+
+#[test]
+fn a_value_that_one_use_allows_may_be_too_large_for_another() {
+    let (chain, key) = pair();
+    let (chain, key) = (padded(&chain, 64 << 10), padded(&key, 16 << 10));
+    let materials = holding(&[("client", &[("tls.crt", &chain), ("tls.key", &key)])], "");
+    let as_api_key = spec(|spec| spec["apiKeySecretRef"] = json!({"name": "client", "key": "tls.key"}));
+    let problem = materials.resolve("identity", &as_api_key).unwrap_err();
+    assert!(problem.message.contains("8 KiB, the most for an API key"), "{problem}");
+}
+
+#[test]
+fn webhooks_that_name_one_object_share_what_was_parsed_of_it_until_it_changes() {
+    let (certificate, key) = pair();
+    let client = [("tls.crt", certificate.as_str()), ("tls.key", key.as_str())];
+    let materials =
+        holding(&[("audit", &[KEY, ("signing-secret", SIGNING)]), ("client", &client)], &certificate);
+    let resolve = || materials.resolve("identity", &with_everything()).unwrap();
+    let share = |one: &Credentials, other: &Credentials| {
+        (one.api_key.as_bytes().as_ptr() == other.api_key.as_bytes().as_ptr(), one.tls.share(&other.tls))
+    };
+    let first = resolve();
+    assert_eq!(share(&first, &resolve()), (true, true));
+    // What comes again as it is, is no other version.
+    materials.secret(Change::Applied(secret("client", &client)));
+    materials.config_map(Change::Applied(config_map(&certificate)));
+    assert_eq!(share(&first, &resolve()), (true, true));
+
+    materials.secret(Change::Applied(secret("audit", &[("api-key", "new"), ("signing-secret", SIGNING)])));
+    assert_eq!(resolve().api_key, "new");
+    assert_eq!(share(&first, &resolve()), (false, true));
+    let (other_certificate, other_key) = pair();
+    let client = [("tls.crt", other_certificate.as_str()), ("tls.key", other_key.as_str())];
+    materials.secret(Change::Applied(secret("client", &client)));
+    let second = resolve();
+    assert!(second.tls != first.tls && !second.tls.share(&first.tls));
+    materials.config_map(Change::Applied(config_map(&other_certificate)));
+    assert!(resolve().tls != second.tls);
 }
