@@ -78,17 +78,22 @@ fn the_metadata_service_is_out_of_reach_by_default() {
     let objects = objects(&[]);
     let policies: Vec<_> = objects.iter().filter(|object| object["kind"] == "NetworkPolicy").collect();
     assert_eq!(policies.len(), 2);
-    let metadata: IpAddr = "169.254.169.254".parse().unwrap();
     for policy in policies {
-        let blocks = policy["spec"]["egress"].as_array().unwrap().iter();
-        let blocks: Vec<_> = blocks
-            .flat_map(|rule| rule["to"].as_array().into_iter().flatten())
-            .map(|peer| &peer["ipBlock"])
-            .filter(|block| block["cidr"].as_str().is_some_and(|cidr| covers(cidr, metadata)))
-            .collect();
-        assert_eq!(blocks.len(), 1, "{policy}");
-        let excepted = blocks[0]["except"].as_array().unwrap();
-        assert!(excepted.iter().any(|range| covers(range.as_str().unwrap(), metadata)), "{policy}");
+        for metadata in ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "fe80::a9fe:a9fe"] {
+            let address: IpAddr = metadata.parse().unwrap();
+            let blocks = policy["spec"]["egress"].as_array().unwrap().iter();
+            let blocks: Vec<_> = blocks
+                .flat_map(|rule| rule["to"].as_array().into_iter().flatten())
+                .map(|peer| &peer["ipBlock"])
+                .filter(|block| block["cidr"].as_str().is_some_and(|cidr| covers(cidr, address)))
+                .collect();
+            assert_eq!(blocks.len(), 1, "{policy}");
+            let excepted = blocks[0]["except"].as_array().unwrap();
+            assert!(
+                excepted.iter().any(|range| covers(range.as_str().unwrap(), address)),
+                "{metadata}: {policy}"
+            );
+        }
     }
 }
 
