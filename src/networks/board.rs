@@ -100,7 +100,41 @@ impl Board {
         }
     }
 
+    /// Waits for as long as connections do, and tells whom there was nothing final from by then.
+    pub(super) async fn late(&self) -> Vec<Source> {
+        self.networks.settled().await;
+        let said = self.said();
+        self.sources.iter().copied().filter(|source| !said.settled.contains(source)).collect()
+    }
+
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_not_said_all_when_connections_wait_no_longer_is_late() {
+        let start = Instant::now();
+        let board = |seconds| {
+            let networks = ClusterNetworks::awaited(start + Duration::from_secs(seconds));
+            Board::new(&[Source::Nodes, Source::Services, Source::Client], networks, Metrics::default())
+        };
+        let some = board(10);
+        some.settle(Source::Client);
+        some.publish(Source::Services, Vec::new());
+        assert_eq!(some.late().await, [Source::Nodes, Source::Services]);
+        assert_eq!(start.elapsed().as_secs(), 10);
+        let all = board(20);
+        all.sources.iter().for_each(|source| all.settle(*source));
+        assert_eq!(all.late().await, []);
+        assert_eq!(start.elapsed().as_secs(), 10, "there is nothing to wait for");
     }
 }

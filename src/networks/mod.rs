@@ -8,13 +8,17 @@
 //! ```
 //!
 //! **Guarantees.** What a watch has brought stays known while it is broken or
-//! refused. What may not be read, or is not served, is said once, with the flag
-//! to set in its place, and asked for again after a while.
+//! refused, and of a first list each page is known when it comes. What may not
+//! be read, or is not served, is said once, with the flag to set in its place,
+//! and asked for again after a while. So is what has not come in when
+//! connections wait for it no longer, whatever the reason: the API server may
+//! be busy or slow.
 //!
 //! **Assumes.** Objects say what is so: who may write Nodes can have addresses
 //! refused to all.
 //!
-//! **Does not do.** It does not find networks that no object names: a range of
+//! **Does not do.** It does not hold connections up for longer than
+//! [`ClusterNetworks`] does, though it may know little then. It does not find networks that no object names: a range of
 //! load balancers, a peered network, or the ranges of a network plugin that
 //! keeps its own books.
 
@@ -71,8 +75,21 @@ pub async fn run(surroundings: Surroundings, shutdown: CancellationToken) {
         looks.spawn(follow(services, all, Source::Services, board.clone(), shutdown.clone()));
         looks.spawn(follow(slices, of_the_api_server, Source::ApiServer, board.clone(), shutdown.clone()));
     }
+    looks.spawn(tell_of_the_late(board.clone(), shutdown.clone()));
     looks.spawn(resolve(api_servers, board, shutdown));
     looks.join_all().await;
+}
+
+/// Says what to set in place of what is not known when connections wait no longer.
+async fn tell_of_the_late(board: Arc<Board>, shutdown: CancellationToken) {
+    for source in shutdown.run_until_cancelled(board.late()).await.into_iter().flatten() {
+        tracing::warn!(
+            ?source,
+            set = source.instead(),
+            "part of the cluster's own networks has not been found out in time, and may be called until it is, unless \
+             it is forbidden"
+        );
+    }
 }
 
 /// Keeps the addresses of hosts known.

@@ -4,7 +4,9 @@
 //! publish(ranges) ─> sorted and merged ─> contains(address), on the way of every connection
 //! ```
 //!
-//! The set is replaced as a whole, so a reader sees one state of it.
+//! The set is replaced as a whole, so a reader sees one state of it. Connections
+//! wait until it is settled, and not for ever: after that time they are checked
+//! against what is known by then, be it a part or nothing.
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -56,14 +58,14 @@ impl ClusterNetworks {
     }
 
     /// Waits until connections may be made.
-    pub(super) async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let mut settled = self.0.settled.subscribe();
         // The sender lives in `self`; running out of time is as good.
         drop(timeout_at(self.0.until, settled.wait_for(|settled| *settled)).await);
     }
 
     /// Whether it is an address of the cluster.
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.ranges.read().unwrap_or_else(PoisonError::into_inner).contains(address)
     }
 }
