@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -34,7 +33,7 @@ use crate::journal::embedded::Embedded;
 use crate::manage::Management;
 use crate::model::Clock;
 use crate::outbound::{ClusterNetworks, Outbound};
-use crate::subscriptions::{Freshness, Materials, Subscriptions};
+use crate::subscriptions::{Materials, Subscriptions};
 use crate::telemetry::{Check, Health, init_logs, serve};
 use crate::{access, dispatch, ingest, manage, networks, replays};
 
@@ -49,7 +48,6 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// The parts of a process.
 pub(super) struct Assembly {
-    config: Config,
     client: Client,
     cluster: ClusterFlags,
     own_namespace: String,
@@ -96,7 +94,6 @@ impl Assembly {
         let shutdown = CancellationToken::new();
         let materials = Materials::new(&cluster.namespaces());
         let mut assembly = Self {
-            config,
             client: client.clone(),
             own_namespace,
             materials: materials.clone(),
@@ -113,8 +110,7 @@ impl Assembly {
         outbound.metrics().register(&mut assembly.registry);
         looking.metrics.register(&mut assembly.registry);
         assembly.part("networks", networks::run(looking, shutdown.clone()));
-        let namespaces = assembly.cluster.namespaces();
-        assembly.part("secrets", materials.run(client, namespaces, shutdown.clone()));
+        assembly.part("secrets", materials.run(client, shutdown.clone()));
         assembly.part("outbound", outbound.run(shutdown));
         Ok(assembly)
     }
@@ -182,12 +178,10 @@ impl Assembly {
         self.health.live.push(Check::new("journal", move || live.is_alive()));
         self.journal = Some(journal.clone());
 
-        let freshness = Freshness::default();
-        let watching = ClientBuilder::try_from(self.config.clone())?.with_layer(&freshness).build();
         let subscriptions = Subscriptions::new(self.cluster.namespaces(), self.materials.clone());
         let ready = subscriptions.clone();
         self.health.ready.push(Check::new("webhooks", move || ready.is_ready()));
-        self.part("webhooks", subscriptions.clone().run(watching, self.shutdown.clone()));
+        self.part("webhooks", subscriptions.clone().run(self.client.clone(), self.shutdown.clone()));
 
         let metrics = dispatch::Metrics::default();
         metrics.register(&mut self.registry);
@@ -195,7 +189,6 @@ impl Assembly {
         let surroundings = dispatch::Surroundings {
             journal: journal.clone(),
             subscriptions: subscriptions.clone(),
-            freshness,
             client: self.client.clone(),
             outbound: self.outbound.clone(),
             errands: errands.clone(),

@@ -381,7 +381,7 @@ pub(super) struct DispatchFlags {
     /// The most attempts at one time, beyond the one that each webhook is always granted
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     max_in_flight: usize,
-    /// For how long the view of the cluster is acted on although the API server is silent
+    /// For how long what is known of a namespace is acted on although the API server does not confirm it
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     max_view_age: Duration,
     /// How many events of a webhook fail in a row before its circuit opens: then its events are held, but for one probe at a time; 0 for never

@@ -148,8 +148,11 @@ impl<J: Journal> Lane<J> {
     /// The webhook's standing in the newest view, with what only the dispatcher knows.
     fn standing(&mut self) -> Standing {
         let standing = self.view.borrow_and_update().standing();
-        if matches!(standing, Standing::Sendable(_)) && !self.shared.view_is_fresh() {
-            let message = "the API server has not confirmed the dispatcher's view for too long".to_owned();
+        let is_too_old = |known: &Known| !self.shared.view_is_fresh(&known.object.namespace);
+        if matches!(&standing, Standing::Sendable(known) if is_too_old(known)) {
+            let message =
+                "the API server has not confirmed the dispatcher's view of this namespace for too long"
+                    .to_owned();
             return Standing::Held(DeliveringReason::ViewStale, message);
         }
         self.memory.restrict(standing)

@@ -127,7 +127,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "view_age",
-            "How long ago the API server last confirmed the view of the Webhooks",
+            "How long ago the API server last confirmed the watch that it has been silent on for longest",
             Unit::Seconds,
             self.view_age_seconds.clone(),
         );

@@ -52,7 +52,7 @@ use self::stats::Board;
 use crate::journal::Journal;
 use crate::model::{Clock, WebhookUid};
 use crate::outbound::Outbound;
-use crate::subscriptions::{Freshness, Subscriptions};
+use crate::subscriptions::Subscriptions;
 
 /// What has panicked begins again after this long, lest that is all that happens.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ pub struct DispatchConfig {
     /// The most attempts of all webhooks that run at one time, beyond the one
     /// that each lane is always granted.
     pub max_in_flight: usize,
-    /// For how long a view that was not confirmed is acted on.
+    /// For how long the view of a namespace that was not confirmed is acted on.
     pub max_view_age: Duration,
     /// How many distinct events of a webhook fail in a row before its circuit
     /// opens; 0 for never.
@@ -90,8 +90,6 @@ pub struct Surroundings<J> {
     pub journal: J,
     /// To whom.
     pub subscriptions: Subscriptions,
-    /// When the subscriptions were confirmed last.
-    pub freshness: Freshness,
     /// The API server.
     pub client: Client,
     /// The way to the endpoints.
@@ -106,7 +104,6 @@ pub struct Surroundings<J> {
 struct Shared<J> {
     journal: J,
     subscriptions: Subscriptions,
-    freshness: Freshness,
     client: Client,
     outbound: Outbound,
     errands: Errands,
@@ -124,8 +121,9 @@ struct Shared<J> {
 }
 
 impl<J> Shared<J> {
-    fn view_is_fresh(&self) -> bool {
-        self.freshness.age() <= self.max_view_age
+    /// Whether what is known of a namespace may be acted on.
+    fn view_is_fresh(&self, namespace: &str) -> bool {
+        self.subscriptions.age(namespace) <= self.max_view_age
     }
 }
 
@@ -136,11 +134,10 @@ pub async fn run<J: Journal>(
     surroundings: Surroundings<J>,
     shutdown: CancellationToken,
 ) {
-    let Surroundings { journal, subscriptions, freshness, client, outbound, errands, metrics } = surroundings;
+    let Surroundings { journal, subscriptions, client, outbound, errands, metrics } = surroundings;
     let shared = Arc::new(Shared {
         journal,
         subscriptions,
-        freshness,
         client,
         outbound,
         errands,

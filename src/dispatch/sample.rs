@@ -15,7 +15,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(5);
 /// letters may have become too old.
 pub(super) async fn take<J: Journal>(shared: &Shared<J>) {
     let metrics = &shared.metrics;
-    metrics.view_age_seconds.set(seconds(shared.freshness.age()));
+    metrics.view_age_seconds.set(seconds(shared.subscriptions.oldest()));
     let open = shared.board.count_held(DeliveringReason::CircuitOpen);
     metrics.circuits_open.set(i64::try_from(open).unwrap_or(i64::MAX));
     let mut queues = Vec::new();

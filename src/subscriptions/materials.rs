@@ -16,17 +16,19 @@ mod stored;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::HeaderValue;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
 use kube::runtime::watcher;
-use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::stored::{StoredConfigMap, StoredSecret};
 use super::changes::{Announcer, Changes};
+use super::freshness::Freshness;
 use super::watch::{Change, follow};
 use super::{Namespaces, ObjectName};
 use crate::api::{CONSENT_LABEL, CONSENT_SELECTOR, Reason, WebhookSpec};
@@ -65,6 +67,8 @@ struct Store {
     config_maps: RwLock<HashMap<ObjectName, Arc<StoredConfigMap>>>,
     changed: Announcer<ObjectName>,
     lists_awaited: watch::Sender<usize>,
+    of_secrets: Freshness,
+    of_config_maps: Freshness,
 }
 
 impl Materials {
@@ -75,26 +79,24 @@ impl Materials {
             config_maps: RwLock::default(),
             changed: Announcer::default(),
             lists_awaited: watch::Sender::new(2 * namespaces.scopes().len()),
+            of_secrets: Freshness::new(namespaces.scopes()),
+            of_config_maps: Freshness::new(namespaces.scopes()),
         }))
     }
 
     /// Keeps the store as the API server's until `shutdown`.
-    pub async fn run(self, client: Client, namespaces: Namespaces, shutdown: CancellationToken) {
+    pub async fn run(self, client: Client, shutdown: CancellationToken) {
         let mut watches = JoinSet::new();
-        for scope in namespaces.scopes() {
-            let secrets: Api<Secret> = scope.api(&client);
+        let consenting = watcher::Config::default().labels(CONSENT_SELECTOR);
+        for watched in self.0.of_secrets.watches() {
             let store = self.clone();
-            let config = watcher::Config::default().labels(CONSENT_SELECTOR);
-            watches.spawn(follow(secrets, config, move |change| store.secret(change), shutdown.clone()));
-            let config_maps: Api<ConfigMap> = scope.api(&client);
+            let apply = move |change| store.secret(change);
+            watches.spawn(follow(watched.api(&client), consenting.clone(), apply, shutdown.clone()));
+        }
+        for watched in self.0.of_config_maps.watches() {
             let store = self.clone();
-            let config = watcher::Config::default().labels(CONSENT_SELECTOR);
-            watches.spawn(follow(
-                config_maps,
-                config,
-                move |change| store.config_map(change),
-                shutdown.clone(),
-            ));
+            let apply = move |change| store.config_map(change);
+            watches.spawn(follow(watched.api(&client), consenting.clone(), apply, shutdown.clone()));
         }
         watches.join_all().await;
     }
@@ -108,6 +110,16 @@ impl Materials {
     /// Whether everything that exists has been seen.
     pub fn is_ready(&self) -> bool {
         *self.0.lists_awaited.borrow() == 0
+    }
+
+    /// How long ago the API server last confirmed both kinds in this namespace.
+    pub(super) fn age(&self, namespace: &str) -> Duration {
+        self.0.of_secrets.age(namespace).max(self.0.of_config_maps.age(namespace))
+    }
+
+    /// The same, where it is longest.
+    pub(super) fn oldest(&self) -> Duration {
+        self.0.of_secrets.oldest().max(self.0.of_config_maps.oldest())
     }
 
     /// The objects that come, change and go from now on.

@@ -11,8 +11,9 @@
 //! begun again and the view catches up; an object that cannot be read is shown
 //! as such and disturbs no other.
 //!
-//! **Does not promise.** The view is as new as what the watch has brought.
-//! [`Freshness`] tells how long ago the API server last said anything on it.
+//! **Does not promise.** The view is as new as what the watches have brought.
+//! [`Subscriptions::age`] tells how long ago the API server last said anything
+//! on the one of them that has been silent for longest.
 
 mod changes;
 mod freshness;
@@ -23,7 +24,6 @@ mod view;
 mod watch;
 
 pub use changes::Changes;
-pub use freshness::Freshness;
 pub use materials::{Credentials, Materials, Problem};
 pub use namespaces::{Namespaces, ObjectName, Scope};
 pub use table::Subscriptions;

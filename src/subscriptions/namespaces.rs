@@ -71,6 +71,14 @@ impl Namespaces {
 }
 
 impl Scope {
+    /// Whether this namespace is in it.
+    pub fn contains(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespace(name) => name == namespace,
+        }
+    }
+
     /// The API of a kind within the scope.
     pub fn api<K>(&self, client: &Client) -> Api<K>
     where

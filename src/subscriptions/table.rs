@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use kube::api::ListParams;
 use kube::runtime::watcher;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::changes::{Announcer, Changes};
+use super::freshness::Freshness;
 use super::view::{Known, Unreadable, View, uid_of};
 use super::watch::{Change, follow};
 use super::{Materials, Namespaces, ObjectName, Scope};
@@ -38,6 +40,7 @@ struct Shared {
     changed: Announcer<WebhookUid>,
     gone: Announcer<WebhookUid>,
     lists_awaited: watch::Sender<usize>,
+    freshness: Freshness,
 }
 
 /// Who wants what, for the path of every event.
@@ -76,6 +79,7 @@ impl Subscriptions {
     /// An empty table, to be filled by [`Self::run`].
     pub fn new(namespaces: Namespaces, materials: Materials) -> Self {
         let lists_awaited = watch::Sender::new(namespaces.scopes().len());
+        let freshness = Freshness::new(namespaces.scopes());
         Self(Arc::new(Shared {
             namespaces,
             materials,
@@ -85,6 +89,7 @@ impl Subscriptions {
             changed: Announcer::default(),
             gone: Announcer::default(),
             lists_awaited,
+            freshness,
         }))
     }
 
@@ -98,11 +103,11 @@ impl Subscriptions {
             () = shutdown.cancelled() => return,
         }
         let mut watches = JoinSet::new();
-        for scope in self.0.namespaces.scopes() {
+        for watched in self.0.freshness.watches() {
             let table = self.clone();
             let apply = move |change| table.apply(change);
             watches.spawn(follow::<StoredWebhook>(
-                scope.api(&client),
+                watched.api(&client),
                 watcher::Config::default(),
                 apply,
                 shutdown.clone(),
@@ -126,6 +131,17 @@ impl Subscriptions {
     /// Whether every Webhook that exists has been seen.
     pub fn is_ready(&self) -> bool {
         *self.0.lists_awaited.borrow() == 0
+    }
+
+    /// How long ago the API server last confirmed all that is known of a
+    /// namespace: its Webhooks and what they may refer to.
+    pub fn age(&self, namespace: &str) -> Duration {
+        self.0.freshness.age(namespace).max(self.0.materials.age(namespace))
+    }
+
+    /// The same, where it is longest.
+    pub fn oldest(&self) -> Duration {
+        self.0.freshness.oldest().max(self.0.materials.oldest())
     }
 
     /// The webhooks that an event accepted now goes to: in its namespace,

@@ -19,11 +19,10 @@ use herald::journal::{
 use herald::model::{Clock, Event, EventType, Ordering, Timestamp, WebhookUid};
 use herald::outbound::{Guard, Outbound, OutboundConfig};
 use herald::replays;
-use herald::subscriptions::{Freshness, Materials, Namespaces, Standing, Subscriptions};
+use herald::subscriptions::{Materials, Namespaces, Standing, Subscriptions};
 use k8s_openapi::jiff;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
-use kube::client::ClientBuilder;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -187,12 +186,9 @@ impl Scene {
         let namespaces = Namespaces::new(vec![namespace.name().to_owned()]);
         let (shutdown, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let materials = Materials::new(&namespaces);
-        tasks.spawn(materials.clone().run(client.clone(), namespaces.clone(), shutdown.clone()));
-        let freshness = Freshness::default();
-        let watching = ClientBuilder::try_from(namespace.cluster().config()).unwrap();
+        tasks.spawn(materials.clone().run(client.clone(), shutdown.clone()));
         let subscriptions = Subscriptions::new(namespaces.clone(), materials);
-        let watched = subscriptions.clone().run(watching.with_layer(&freshness).build(), shutdown.clone());
-        tasks.spawn(watched);
+        tasks.spawn(subscriptions.clone().run(client.clone(), shutdown.clone()));
         let mut guard = Guard::default();
         guard.allow("127.0.0.0/8".parse().unwrap());
         let outbound = Outbound::new(OutboundConfig {
@@ -208,7 +204,6 @@ impl Scene {
         let surroundings = dispatch::Surroundings {
             journal: journal.clone(),
             subscriptions: subscriptions.clone(),
-            freshness,
             client: client.clone(),
             outbound,
             errands: errands.clone(),

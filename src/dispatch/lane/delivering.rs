@@ -157,7 +157,7 @@ impl<'a, J: Journal> Delivering<'a, J> {
     /// Takes note of a newer view; an end if it stops this run.
     fn look(&mut self) -> Option<End> {
         let changed = self.lane.view.has_changed().unwrap_or(true);
-        if !changed && self.lane.shared.view_is_fresh() {
+        if !changed && self.lane.shared.view_is_fresh(&self.known.object.namespace) {
             return None;
         }
         let Standing::Sendable(known) = self.lane.standing() else {

@@ -94,7 +94,7 @@ impl<J: Journal> Runner<'_, J> {
             && !self.work.is_halted()
             && !self.work.is_open()
             && !self.terms.view.has_changed().unwrap_or(true)
-            && shared.view_is_fresh()
+            && shared.view_is_fresh(&self.terms.known.object.namespace)
     }
 
     /// Tries one task, and tells whoever waits what came of it.

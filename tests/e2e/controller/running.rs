@@ -36,7 +36,7 @@ impl Running {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let materials = Materials::new(&namespaces);
-        tasks.spawn(materials.clone().run(client.clone(), namespaces.clone(), shutdown.clone()));
+        tasks.spawn(materials.clone().run(client.clone(), shutdown.clone()));
         let outbound = outbound();
         tasks.spawn(outbound.clone().run(shutdown.clone()));
         let (metrics, pulse) = (Metrics::default(), Pulse::default());

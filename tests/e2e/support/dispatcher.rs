@@ -18,11 +18,10 @@ use herald::journal::embedded::{Config, Embedded};
 use herald::journal::{Append, Appended, DeadLetter, Inspect as _, Journal as _};
 use herald::model::{Event, EventType, ManualClock, Timestamp, WebhookUid};
 use herald::outbound::{Guard, Outbound, OutboundConfig};
-use herald::subscriptions::{Freshness, Materials, Namespaces, Standing, Subscriptions, View};
+use herald::subscriptions::{Materials, Namespaces, Standing, Subscriptions, View};
 use k8s_openapi::jiff;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
-use kube::client::ClientBuilder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -109,13 +108,10 @@ impl<'n> Dispatcher<'n> {
         let shutdown = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let materials = Materials::new(&namespaces);
-        tasks.spawn(materials.clone().run(client.clone(), namespaces.clone(), shutdown.clone()));
-        let freshness = Freshness::default();
-        let config = namespace.cluster().config();
-        let watching = ClientBuilder::try_from(config).unwrap().with_layer(&freshness).build();
+        tasks.spawn(materials.clone().run(client.clone(), shutdown.clone()));
         let watching = match view {
-            ViewOf::Everything | ViewOf::Stale => watching,
-            ViewOf::WithUnreadable => garbling(watching, namespace.name()),
+            ViewOf::Everything | ViewOf::Stale => client.clone(),
+            ViewOf::WithUnreadable => garbling(client.clone(), namespace.name()),
         };
         let subscriptions = Subscriptions::new(namespaces, materials);
         tasks.spawn(subscriptions.clone().run(watching, shutdown.clone()));
@@ -135,7 +131,6 @@ impl<'n> Dispatcher<'n> {
         let surroundings = Surroundings {
             journal: journal.clone(),
             subscriptions: subscriptions.clone(),
-            freshness,
             client,
             outbound,
             errands: Errands::default(),

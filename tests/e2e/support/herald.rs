@@ -17,9 +17,8 @@ use herald::journal::Journal as _;
 use herald::journal::embedded::{Config as JournalConfig, Embedded};
 use herald::model::Clock;
 use herald::outbound::{Allowance, Guard, Outbound, OutboundConfig};
-use herald::subscriptions::{Freshness, Materials, Namespaces, Subscriptions};
+use herald::subscriptions::{Materials, Namespaces, Subscriptions};
 use kube::Client;
-use kube::client::ClientBuilder;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -167,7 +166,7 @@ impl Herald {
         let outbound =
             Outbound::new(OutboundConfig { guard, extra_roots, ..OutboundConfig::default() }).unwrap();
         let materials = Materials::new(&namespaces);
-        parts.spawn(materials.clone().run(client.clone(), namespaces.clone(), shutdown.clone()));
+        parts.spawn(materials.clone().run(client.clone(), shutdown.clone()));
         parts.spawn(outbound.clone().run(shutdown.clone()));
 
         if self.settings.controller {
@@ -193,11 +192,8 @@ impl Herald {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         if self.settings.dispatcher {
-            let freshness = Freshness::default();
-            let watching =
-                ClientBuilder::try_from(self.cluster.config()).unwrap().with_layer(&freshness).build();
             let subscriptions = Subscriptions::new(namespaces, materials);
-            parts.spawn(subscriptions.clone().run(watching, shutdown.clone()));
+            parts.spawn(subscriptions.clone().run(client.clone(), shutdown.clone()));
             let config = DispatchConfig {
                 clock: clock.clone(),
                 max_view_age: self.settings.max_view_age,
@@ -207,7 +203,6 @@ impl Herald {
                 errands: dispatch::Errands::default(),
                 journal: journal.clone(),
                 subscriptions: subscriptions.clone(),
-                freshness,
                 client: client.clone(),
                 outbound,
                 metrics: dispatch::Metrics::default(),
