@@ -7,7 +7,8 @@
 //! ```
 //!
 //! **Guarantees.** No attempt starts unless, in the newest view at that
-//! moment, the webhook may be sent to. Attempts in flight, attempts a second
+//! moment, the webhook may be sent to, and nothing is written on a new
+//! connection unless it still may. Attempts in flight, attempts a second
 //! and leases read ahead are bounded. An attempt that runs is awaited. What finds
 //! no room at its destination was not tried, and waits without a place.
 

@@ -1,5 +1,6 @@
 //! The way to one endpoint.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,21 @@ use super::{ExchangeError, NoRoom, Overdue, Pass, Permit, Step};
 /// settings. Clones share them; the last one that is dropped closes them.
 #[derive(Clone)]
 pub struct Channel(Arc<Inner>);
+
+/// Why nothing was sent and nothing was tried.
+#[derive(Debug)]
+pub enum Untried<E> {
+    /// No address of the host has room, or the host not for another connection.
+    NoRoom(NoRoom),
+    /// When there was a connection, the request was not wanted any more.
+    Unwanted(E),
+}
+
+impl<E> From<NoRoom> for Untried<E> {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
+}
 
 struct Inner {
     target: Target,
@@ -85,8 +101,29 @@ impl Channel {
         &self,
         request: Request,
         limit: Duration,
-        mut pass: Pass,
+        pass: Pass,
     ) -> Result<Exchange, NoRoom> {
+        let always = || Ok::<_, Infallible>(());
+        self.try_exchange_while(request, limit, pass, always).await.map_err(|untried| match untried {
+            Untried::NoRoom(no_room) => no_room,
+            Untried::Unwanted(never) => match never {},
+        })
+    }
+
+    /// The same, of a request that may become unwanted while a connection is
+    /// made, which takes up to `limit`: `wanted` is asked when there is a new
+    /// one, before anything of the request is written. What is not wanted leaves
+    /// the connection to the next request.
+    ///
+    /// # Errors
+    /// There is no room, or `wanted` has one: nothing was sent.
+    pub async fn try_exchange_while<E>(
+        &self,
+        request: Request,
+        limit: Duration,
+        mut pass: Pass,
+        wanted: impl Fn() -> Result<(), E>,
+    ) -> Result<Exchange, Untried<E>> {
         let mut request = self.outgoing(request);
         let mut progress = Progress::start(Step::Head);
         let began = progress.since();
@@ -118,7 +155,7 @@ impl Channel {
                 }
                 progress = Progress::start(Step::Resolve);
                 // Boxed, since it is large and seldom needed.
-                let fresh = Box::pin(self.fresh(request, connect, &mut pass, &mut progress));
+                let fresh = Box::pin(self.fresh(request, connect, &mut pass, &mut progress, wanted));
                 match tokio::time::timeout(left, fresh).await {
                     Ok(ended) => Ok(ended?),
                     Err(elapsed) => Err(elapsed),
@@ -143,21 +180,26 @@ impl Channel {
         Ok(Exchange { phases: progress.phases(), end })
     }
 
-    async fn fresh(
+    async fn fresh<E>(
         &self,
         request: Outgoing,
         connect: Option<Permit>,
         pass: &mut Pass,
         progress: &mut Progress,
-    ) -> Result<Exchanged, NoRoom> {
+        wanted: impl Fn() -> Result<(), E>,
+    ) -> Result<Exchanged, Untried<E>> {
         let rights = Rights { host: connect, waited: &mut pass.waited };
         match self.0.target.connect(rights, progress).await {
             Ok((connection, mut place)) => {
+                if let Err(why) = wanted() {
+                    self.0.pool.put(connection, Instant::now());
+                    return Err(Untried::Unwanted(why));
+                }
                 pass.host.begin();
                 place.begin();
                 Ok(connection.exchange(request, progress).await)
             }
-            Err(Unconnected::NoRoom(full)) => Err(full),
+            Err(Unconnected::NoRoom(full)) => Err(full.into()),
             Err(Unconnected::Failed(error)) => Ok(Exchanged::Failed(error)),
         }
     }

@@ -53,7 +53,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 pub use addresses::AddressKind;
-pub use channel::Channel;
+pub use channel::{Channel, Untried};
 pub use destination::{Limit, NoRoom, Pass, PerDestination, Permit};
 pub use error::{Cause, ExchangeError, Overdue, Step};
 pub use exchange::{Answer, Exchange, Request};

@@ -10,7 +10,8 @@
 //! Runners spread a lane over all cores, and spare its task a turn for each
 //! delivery. A runner goes on by itself only while the view is the one that its
 //! job began with, nothing asks for a decision, and its destination has room;
-//! everything else is the lane's.
+//! everything else is the lane's. While a connection is made the view may become
+//! another: what it forbids by then is not sent, and goes back untried.
 
 use std::sync::Arc;
 
@@ -28,13 +29,16 @@ use crate::dispatch::verdict::{self, Verdict};
 use crate::journal::inspect::{AttemptKind, AttemptNext, EventName};
 use crate::journal::{Attempt, DeathNote, Journal, Lease as _, Outcome, Settled};
 use crate::model::{Event, Jitter, Timestamp};
-use crate::outbound::{Exchange, NoRoom, Pass};
+use crate::outbound::{Exchange, Pass, Untried};
+use crate::subscriptions::{Known, Standing, View};
 
 /// Runs until the lane lets it go.
 pub(super) async fn run<J: Journal>(work: Arc<Work<J>>, mut job: Job<J>) {
     loop {
-        if let Err(NotTried { task, no_room }) = deliver(&work, job).await {
-            work.give_back(task, no_room);
+        match deliver(&work, job).await {
+            Ok(()) => {}
+            Err(NotTried { task, why: Untried::NoRoom(no_room) }) => work.give_back(task, Some(no_room)),
+            Err(NotTried { task, why: Untried::Unwanted(Outdated) }) => work.give_back(task, None),
         }
         // An idle runner is memory, and so their number is bounded.
         let place = work.shared.idle_runners.try_acquire().ok();
@@ -56,16 +60,20 @@ async fn deliver<J: Journal>(work: &Work<J>, job: Job<J>) -> Result<(), NotTried
         let Some(next) = work.take() else { return Ok(()) };
         (task, pass) = match runner.terms.channel.admit(None) {
             Ok(pass) => (next, pass),
-            Err(no_room) => return Err(NotTried { task: next, no_room }),
+            Err(no_room) => return Err(NotTried { task: next, why: no_room.into() }),
         };
     }
 }
 
-/// A task that its destination had no room for.
+/// A task that its destination had no room for, or that was handed out by what no longer holds.
 struct NotTried<J: Journal> {
     task: Task<J>,
-    no_room: NoRoom,
+    why: Untried<Outdated>,
 }
+
+/// The newest view does not allow a request as it was made.
+#[derive(Debug, PartialEq)]
+struct Outdated;
 
 /// A runner with something to do.
 struct Runner<'a, J: Journal> {
@@ -109,7 +117,7 @@ impl<J: Journal> Runner<'_, J> {
             Ok(Some(made)) => made,
             // The lane has made sure; without credentials the task goes back by being dropped.
             Ok(None) => return Ok(()),
-            Err(no_room) => return Err(NotTried { task, no_room }),
+            Err(why) => return Err(NotTried { task, why }),
         };
         match task {
             Task::Delivery(lease) => self.delivered(lease, made).await,
@@ -124,7 +132,7 @@ impl<J: Journal> Runner<'_, J> {
         event: &Event,
         header: Option<(HeaderName, HeaderValue)>,
         pass: Pass,
-    ) -> Result<Option<Made>, NoRoom> {
+    ) -> Result<Option<Made>, Untried<Outdated>> {
         let known = &self.terms.known;
         let Ok(credentials) = known.credentials.as_ref() else { return Ok(None) };
         let shared = &*self.work.shared;
@@ -139,7 +147,8 @@ impl<J: Journal> Runner<'_, J> {
         let request = sender.request(event, at, header);
         let exchange = {
             let _in_flight = InFlight::new(&metrics.in_flight);
-            self.terms.channel.try_exchange(request, known.settings.policy.timeout, pass).await?
+            let limit = known.settings.policy.timeout;
+            self.terms.channel.try_exchange_while(request, limit, pass, || self.is_wanted()).await?
         };
         metrics.attempt_seconds.observe(exchange.phases.total().as_secs_f64());
         let now = shared.clock.now();
@@ -157,6 +166,13 @@ impl<J: Journal> Runner<'_, J> {
             self.work.succeeded(now);
         }
         Ok(Some(Made { at, exchange, verdict }))
+    }
+
+    /// Whether the request may still be sent as it was made.
+    fn is_wanted(&self) -> Result<(), Outdated> {
+        let Terms { known, view, .. } = &self.terms;
+        let fresh = self.work.shared.view_is_fresh(&known.object.namespace);
+        if fresh && allows(&view.borrow(), known) { Ok(()) } else { Err(Outdated) }
     }
 
     /// Tells the journal what came of a delivery.
@@ -254,6 +270,14 @@ impl<J: Journal> Runner<'_, J> {
     }
 }
 
+/// Whether the newest view allows what was made of an older one: to send to this
+/// endpoint, with this key. A rotated key makes another request.
+fn allows(newest: &View, known: &Known) -> bool {
+    let Standing::Sendable(newest) = newest.standing() else { return false };
+    let (Ok(now), Ok(then)) = (&newest.credentials, &known.credentials) else { return false };
+    newest.settings.uri == known.settings.uri && now.tls == then.tls && now.api_key == then.api_key
+}
+
 /// Puts a mark in the place of each occurrence of a secret, also as JSON and URLs have it; one that is
 /// shorter than any word is none.
 fn redact(body: Bytes, secret: &[u8]) -> Bytes {
@@ -344,7 +368,42 @@ impl Drop for InFlight<'_> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
     use super::*;
+    use crate::subscriptions::samples;
+
+    #[test]
+    fn only_what_the_newest_view_allows_as_it_was_made_is_written() {
+        let then = samples::known(|_| {});
+        let newest = |edit: fn(&mut serde_json::Value)| View::Known(Arc::new(samples::known(edit)));
+        assert!(allows(&newest(|_| {}), &then));
+        // Herald's own writes to the status, and what concerns other requests, hold nothing up.
+        assert!(allows(&newest(|it| it["spec"]["events"] = json!(["User deleted"])), &then));
+        assert!(allows(&newest(|it| it["spec"]["delivery"] = json!({"maxInFlight": 7})), &then));
+        assert!(allows(&newest(|it| it["metadata"]["resourceVersion"] = json!("8")), &then));
+
+        assert!(!allows(&newest(|it| it["spec"]["enabled"] = json!(false)), &then));
+        let moved_and_proved = newest(|it| {
+            it["spec"]["uri"] = json!("https://other.example.com/");
+            it["status"]["verification"]["uri"] = json!("https://other.example.com/");
+        });
+        assert!(matches!(moved_and_proved.standing(), Standing::Sendable(_)));
+        assert!(!allows(&moved_and_proved, &then));
+        assert!(!allows(&newest(|it| it["status"]["verification"] = json!(null)), &then));
+        let with = |change: fn(&mut Known)| {
+            let mut known = samples::known(|_| {});
+            change(&mut known);
+            View::Known(Arc::new(known))
+        };
+        let rotated = with(|known| {
+            known.credentials.as_mut().unwrap().api_key = HeaderValue::from_static("another");
+        });
+        assert!(!allows(&rotated, &then));
+        assert!(!allows(&View::Gone, &then));
+        assert!(!allows(&View::Unknown, &then));
+    }
 
     #[test]
     fn a_secret_is_not_shown_wherever_it_stands() {

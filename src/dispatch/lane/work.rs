@@ -229,12 +229,13 @@ impl<J: Journal> Work<J> {
         task
     }
 
-    /// The task was not tried, since its destination has no room: it is the next again.
-    pub(super) fn give_back(&self, task: Task<J>, no_room: NoRoom) {
+    /// The task was not tried, and is the next again: its destination has no room, or the lane
+    /// has to decide anew.
+    pub(super) fn give_back(&self, task: Task<J>, no_room: Option<NoRoom>) {
         let mut queue = self.lock();
         if !queue.closed {
             queue.ready.push_front(task);
-            queue.no_room = Some(no_room);
+            queue.no_room = no_room.or(queue.no_room.take());
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::server::{self, Authority, OK, Server, answer_all, read_request, wait_for_close, write};
 use super::subject::{channel, config, outbound, post, until};
 use super::{DEADLINE, SHORT};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Untried};
 
 #[tokio::test]
 async fn a_connection_is_used_again_and_many_at_once_have_one_each() {
@@ -31,6 +31,32 @@ async fn a_connection_is_used_again_and_many_at_once_have_one_each() {
     assert_eq!(outbound.metrics().idle.get(), outbound.metrics().open.get());
     drop(channel);
     assert_eq!((outbound.metrics().idle.get(), outbound.metrics().open.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_unwanted_when_there_is_a_connection_is_not_written_and_the_next_request_has_it() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["receiver.test"]);
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let server = Server::start(server::tls(&pair, None), move |_, mut stream| {
+        let seen = seen.clone();
+        async move {
+            while let Some(request) = read_request(&mut stream).await {
+                seen.send(request).unwrap();
+                write(&mut stream, OK).await;
+            }
+        }
+    })
+    .await;
+    let outbound = outbound(&authority);
+    let channel = channel(&outbound, "receiver.test", server.address);
+    let pass = channel.admission(None).await;
+    let unwanted = channel.try_exchange_while(post("withdrawn"), DEADLINE, pass, || Err("disabled")).await;
+    assert!(matches!(unwanted, Err(Untried::Unwanted("disabled"))), "{unwanted:?}");
+    assert!(channel.exchange(post("wanted"), DEADLINE).await.end.is_ok());
+    assert!(requests.recv().await.unwrap().ends_with("wanted"));
+    assert!(requests.try_recv().is_err());
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What is held, and where it goes when it no longer is.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use herald::api::{DeliveringReason, Webhook};
@@ -7,11 +8,13 @@ use herald::subscriptions::{Proof, View};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::{deliver_by, id_of, ids_of};
 use crate::support::webhook::{WebhookExt as _, condition};
-use crate::support::{Behaviour, Cluster, Dispatcher, Endpoint, webhook};
+use crate::support::{Behaviour, Cluster, DEADLINE, Dispatcher, Endpoint, webhook};
 
 #[tokio::test]
 async fn a_disabled_webhook_gets_nothing_until_it_is_enabled_again() {
@@ -308,6 +311,46 @@ async fn a_webhook_that_cannot_be_read_is_held_and_disturbs_no_other() {
     assert_eq!(id_of(&endpoint.next_delivery().await), "held");
     namespace.await_condition("audit", "Delivering", "True", "Delivering").await;
     dispatcher.stop().await;
+}
+
+/// Takes every connection on to the endpoint.
+async fn relay(listener: TcpListener, first: TcpStream, to: SocketAddr) {
+    let mut connections = JoinSet::new();
+    let mut next = first;
+    loop {
+        connections.spawn(async move {
+            let mut endpoint = TcpStream::connect(to).await.unwrap();
+            // Whichever end closes first.
+            drop(tokio::io::copy_bidirectional(&mut next, &mut endpoint).await);
+        });
+        (next, _) = listener.accept().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_forbidden_while_its_connection_is_made_is_not_sent_and_uses_up_no_attempt() {
+    let namespace = Cluster::connect().await.namespace("connecting").await;
+    let endpoint = Endpoint::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("https://{}/users", listener.local_addr().unwrap());
+    let dispatcher = Dispatcher::start(&namespace).await;
+    let one = json!({"maxAttempts": 1, "timeout": "30s"});
+    let edit = |webhook: Webhook| deliver_by(webhook, one).with(|spec| spec.uri = uri);
+    let webhook = dispatcher.proved_with("audit", &endpoint, edit).await;
+    dispatcher.accept("waits").await;
+    // The attempt has begun, and nobody answers its TLS.
+    let (slow, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+    namespace.edit("audit", json!({"spec": {"enabled": false}})).await;
+    dispatcher.await_held(&webhook, DeliveringReason::Disabled).await;
+
+    let relaying = tokio::spawn(relay(listener, slow, endpoint.address()));
+    dispatcher.let_others_go_first().await;
+    assert_eq!(endpoint.deliveries().len(), 0);
+    namespace.edit("audit", json!({"spec": {"enabled": true}})).await;
+    assert_eq!(id_of(&endpoint.next_delivery().await), "waits", "its only attempt was not used up");
+    dispatcher.await_pending(&webhook, 0).await;
+    dispatcher.stop().await;
+    relaying.abort();
 }
 
 #[tokio::test]
