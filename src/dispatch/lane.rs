@@ -13,6 +13,7 @@
 //! no room at its destination was not tried, and waits without a place.
 
 mod delivering;
+mod redaction;
 mod room;
 mod runner;
 mod work;
