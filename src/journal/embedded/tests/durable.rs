@@ -158,7 +158,6 @@ async fn while_the_store_cannot_be_reopened_appends_are_refused_and_no_room_is_l
         soon(journal.append(vec![append("c", &[1])])).await,
         [Appended::Refused(RefusedReason::Unavailable)]
     );
-    assert!(!journal.is_open());
     soon(async {
         // The failure that is told is the last one.
         while !journal.depth(webhook(1)).await.is_err_and(|failure| failure.to_string().contains("ersion")) {
@@ -166,6 +165,7 @@ async fn while_the_store_cannot_be_reopened_appends_are_refused_and_no_room_is_l
         }
     })
     .await;
+    assert!(!journal.is_open());
     let second = Embedded::open(bench.config(), bench.hand.clock()).err();
     assert!(matches!(second, Some(OpenError::Locked { .. })), "{second:?}");
     std::fs::write(home.join("version"), version).expect("written");
