@@ -185,7 +185,8 @@ impl Inner {
         Some(Trial { order, began, ended: self.clock.now(), verdict })
     }
 
-    /// Challenges when there is room for it and a place, and says when that was.
+    /// Challenges when there is a place and room for it, and says when that was. Nothing of the
+    /// destination is held while there is no place, nor a place while there is no room.
     async fn challenge(
         &self,
         places: &Semaphore,
@@ -194,16 +195,24 @@ impl Inner {
     ) -> Option<(Timestamp, Result<(), ChallengeFailure>)> {
         let mut waited = None;
         loop {
-            let pass = channel.admission(waited).await;
-            let place = places.acquire().await.ok()?;
-            let began = self.clock.now();
-            match challenge(channel, uri, pass).await {
-                Ok(verdict) => return Some((began, verdict)),
-                Err(no_room) => {
-                    drop(place);
-                    waited = Some(no_room.wait().await);
+            let place = if let Ok(place) = places.try_acquire() {
+                place
+            } else {
+                drop(waited.take());
+                places.acquire().await.ok()?
+            };
+            let no_room = match channel.admit(waited.take()) {
+                Ok(pass) => {
+                    let began = self.clock.now();
+                    match challenge(channel, uri, pass).await {
+                        Ok(verdict) => return Some((began, verdict)),
+                        Err(no_room) => no_room,
+                    }
                 }
-            }
+                Err(no_room) => no_room,
+            };
+            drop(place);
+            waited = Some(no_room.wait().await);
         }
     }
 }

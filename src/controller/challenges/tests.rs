@@ -118,3 +118,38 @@ async fn a_challenge_that_panics_leaves_its_place_and_no_other_is_touched() {
     assert_eq!(told, Some(other.clone()), "and nobody is told of the one that panicked");
     assert!(matches!(challenges.known(&other), Known::Ended(_)));
 }
+
+#[tokio::test]
+async fn challenges_that_wait_for_a_place_hold_nothing_of_their_destination() {
+    let authority = Authority::new();
+    let hanging = Server::raw(IpAddr::V4(Ipv4Addr::LOCALHOST), |_, tcp| async move {
+        std::future::pending::<()>().await;
+        drop(tcp);
+    })
+    .await;
+    let outbound = Outbound::new(OutboundConfig {
+        resolver: Some(resolver([("hanging.test", "127.0.0.1"), ("victim.test", "127.0.0.2")])),
+        per_destination: PerDestination { in_flight: 1, ..PerDestination::NONE },
+        ..config(&authority)
+    })
+    .unwrap();
+    let (token, metrics) = (CancellationToken::new(), Metrics::default());
+    let places = Places { first: 1, again: 1 };
+    let challenges = Challenges::new(outbound.clone(), Clock::default(), metrics, places, token.clone());
+    let (ended, _endings) = mpsc::unbounded();
+    let start = |name: &str, uri: &str| {
+        let name = ObjectRef::new(name).within("identity");
+        challenges.start(name, order(uri), uri.parse().unwrap(), TlsSettings::default(), ended.clone());
+    };
+    start("first", &format!("https://hanging.test:{}/", hanging.address.port()));
+    until(|| hanging.connections() == 1).await;
+    start("second", "https://victim.test/");
+    // It runs on this thread, and comes to where it waits.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let victim = "https://victim.test/".parse().unwrap();
+    let deliveries = outbound.channel("other", &victim, &TlsSettings::default()).unwrap();
+    assert!(deliveries.admit(None).is_ok());
+    token.cancel();
+}
