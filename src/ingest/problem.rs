@@ -43,11 +43,11 @@ pub enum Problem {
         /// Of the request.
         events: usize,
         /// What it would become.
-        deliveries: usize,
+        deliveries: u64,
         /// What it may become.
-        most: usize,
+        most: u64,
         /// How many events that is at least.
-        fitting: usize,
+        fitting: u64,
     },
     /// The caller sends more than it may.
     #[error("{0}")]
