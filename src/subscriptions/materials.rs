@@ -170,27 +170,13 @@ impl Materials {
     fn secret_named(&self, namespace: &str, name: &str) -> Result<Arc<StoredSecret>, Problem> {
         let object = ObjectName::new(namespace, name);
         let secrets = self.0.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.get(&object).cloned().ok_or_else(|| Problem {
-            reason: Reason::SecretMissing,
-            message: format!(
-                "there is no Secret {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, or \
-                 label it: kubectl label secret -n {namespace} {name} {CONSENT_LABEL}=true"
-            ),
-            missing: Some(object),
-        })
+        secrets.get(&object).cloned().ok_or_else(|| missing(Reason::SecretMissing, "Secret", object))
     }
 
     fn config_map_named(&self, namespace: &str, name: &str) -> Result<Arc<StoredConfigMap>, Problem> {
         let object = ObjectName::new(namespace, name);
         let config_maps = self.0.config_maps.read().unwrap_or_else(PoisonError::into_inner);
-        config_maps.get(&object).cloned().ok_or_else(|| Problem {
-            reason: Reason::CaUnusable,
-            message: format!(
-                "there is no ConfigMap {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, or \
-                 label it: kubectl label configmap -n {namespace} {name} {CONSENT_LABEL}=true"
-            ),
-            missing: Some(object),
-        })
+        config_maps.get(&object).cloned().ok_or_else(|| missing(Reason::CaUnusable, "ConfigMap", object))
     }
 
     pub(super) fn secret(&self, change: Change<Secret>) {
@@ -231,6 +217,17 @@ impl Materials {
         };
         self.0.changed.announce(&name);
     }
+}
+
+/// No object of this name consents.
+fn missing(reason: Reason, kind: &str, object: ObjectName) -> Problem {
+    let ObjectName { namespace, name } = &object;
+    let message = format!(
+        "there is no {kind} {name:?} with the label {CONSENT_LABEL}=true in this namespace; create it, or label it: \
+         kubectl label {} -n {namespace} {name} {CONSENT_LABEL}=true",
+        kind.to_lowercase()
+    );
+    Problem { reason, message, missing: Some(object) }
 }
 
 #[cfg(test)]
