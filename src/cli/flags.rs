@@ -1,14 +1,15 @@
 //! The flags that subcommands share, each group for the part that it sets up.
 
-use std::net::{IpAddr, SocketAddr};
+mod outbound;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{ArgAction, Args};
-use ipnet::IpNet;
 use jiff::SignedDuration;
 
+pub(super) use self::outbound::OutboundFlags;
 use super::serving_certificate::ServingCertificateFlags;
 use crate::access::LONGEST_VERDICT;
 use crate::dispatch::DispatchConfig;
@@ -16,10 +17,6 @@ use crate::ingest::quota::Quota;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
 use crate::model::Clock;
-use crate::outbound::{
-    Allowance, ClusterNetworks, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl,
-    Resolver, cluster_domain, parse_net,
-};
 use crate::subscriptions::{Namespaces, Scope};
 use crate::telemetry::LogFormat;
 
@@ -62,148 +59,6 @@ impl ClusterFlags {
     pub(super) fn namespaces(&self) -> Namespaces {
         Namespaces::new(self.namespaces.clone())
     }
-}
-
-/// Whom requests may go to.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Outbound requests")]
-pub(super) struct OutboundFlags {
-    /// Allow endpoints in a range (10.1.0.0/16), at a host (hooks.internal) or at hosts under a name
-    /// (*.hooks.internal) that are forbidden otherwise: loopback, private, link-local and the like;
-    /// to the Webhooks of all namespaces, or of the one before an equals sign (repeat for more)
-    #[arg(long = "outbound-allow", value_name = "[NAMESPACE=]CIDR|HOST")]
-    allow: Vec<Allowance>,
-    /// Forbid endpoints in a range, such as the cluster's pods and services (repeat for more)
-    #[arg(long = "outbound-forbid", value_name = "CIDR", value_parser = range)]
-    forbid: Vec<IpNet>,
-    /// Find out the ranges of pods, services and nodes and the addresses of the API server, by the
-    /// rights that this needs, and forbid them [default: true, and false with --namespace]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    discover_cluster_networks: Option<bool>,
-    /// Where the API server is, as a kubelet tells each pod
-    #[arg(long, env = "KUBERNETES_SERVICE_HOST", hide = true)]
-    pub(super) kubernetes_service_host: Option<String>,
-    /// The domain of the cluster's own names, which are not resolved, beside cluster.local
-    /// [default: from the search list of /etc/resolv.conf]
-    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
-    cluster_domain: Option<String>,
-    /// Ask this name server for endpoints, in place of those of /etc/resolv.conf (repeat for more);
-    /// one that knows no internal zone tells tenants nothing about it
-    #[arg(long = "outbound-name-server", value_name = "ADDRESS[:PORT]", value_parser = name_server)]
-    name_servers: Vec<SocketAddr>,
-    /// CA certificates (PEM) that are trusted beside the system's
-    #[arg(long = "outbound-extra-roots", value_name = "FILE")]
-    extra_roots: Option<PathBuf>,
-    #[command(flatten)]
-    per_destination: PerDestinationFlags,
-    #[command(flatten)]
-    proxy: ProxyFlags,
-}
-
-/// The way out, where it is not a direct one.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Outbound requests")]
-struct ProxyFlags {
-    /// Connect to endpoints through this proxy (http://HOST:PORT), by CONNECT to the address that was
-    /// checked; no proxy is taken from the environment
-    #[arg(long = "outbound-proxy", value_name = "URL")]
-    url: Option<ProxyUrl>,
-    /// A file with user:password for the proxy; read for each connection
-    #[arg(long = "outbound-proxy-credentials", value_name = "FILE", requires = "url")]
-    credentials: Option<PathBuf>,
-    /// Have the proxy resolve host names, and restrict where they lead: their addresses are not checked by Herald
-    #[arg(long = "outbound-proxy-resolves", requires = "url")]
-    resolves: bool,
-}
-
-impl ProxyFlags {
-    fn config(&self) -> anyhow::Result<Option<ProxyConfig>> {
-        let Some(url) = self.url.clone() else { return Ok(None) };
-        let proxy = ProxyConfig { url, credentials: self.credentials.clone(), resolves: self.resolves };
-        if let (Err(what), Some(path)) = (proxy.check(), &proxy.credentials) {
-            anyhow::bail!("--outbound-proxy-credentials {}: {what}", path.display());
-        }
-        Ok(Some(proxy))
-    }
-}
-
-/// What one destination gets of all Webhooks together.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Outbound requests")]
-struct PerDestinationFlags {
-    /// The most requests at one time to one host, and to one address, of all Webhooks together; 0 for no limit
-    #[arg(long = "max-in-flight-per-destination", value_name = "COUNT", default_value_t = PerDestination::default().in_flight)]
-    in_flight: usize,
-    /// The most requests to one host, and to one address, in any second; 0 for no limit
-    #[arg(long = "max-per-second-per-destination", value_name = "COUNT", default_value_t = PerDestination::default().requests)]
-    requests: usize,
-    /// The most connections to one host, and to one address, in any second; 0 for no limit
-    #[arg(long = "max-connects-per-second-per-destination", value_name = "COUNT", default_value_t = PerDestination::default().connects)]
-    connects: usize,
-}
-
-impl PerDestinationFlags {
-    const fn config(&self) -> PerDestination {
-        PerDestination { in_flight: self.in_flight, requests: self.requests, connects: self.connects }
-    }
-}
-
-impl OutboundFlags {
-    /// Whether the cluster's own networks are to be looked for.
-    pub(super) fn discovers(&self, namespaces: &Namespaces) -> bool {
-        self.discover_cluster_networks.unwrap_or(namespaces.are_all())
-    }
-
-    pub(super) fn config(&self, cluster: ClusterNetworks) -> anyhow::Result<OutboundConfig> {
-        let mut guard = Guard::default();
-        guard.cluster = cluster;
-        guard.forbidden_nets.extend(&self.forbid);
-        guard.forbidden_suffixes.extend(self.cluster_domain.clone().or_else(cluster_domain));
-        for allowance in &self.allow {
-            guard.allow(allowance.clone());
-        }
-        let extra_roots = self
-            .extra_roots
-            .as_ref()
-            .map(|path| {
-                std::fs::read(path).with_context(|| format!("--outbound-extra-roots {}", path.display()))
-            })
-            .transpose()?;
-        let resolver = match self.name_servers.as_slice() {
-            [] => None,
-            servers => Some(Resolver::asking(servers).context("--outbound-name-server")?),
-        };
-        let per_destination = self.per_destination.config();
-        let proxy = self.proxy.config()?;
-        Ok(OutboundConfig {
-            guard,
-            extra_roots,
-            resolver,
-            per_destination,
-            proxy,
-            ..OutboundConfig::default()
-        })
-    }
-}
-
-fn range(text: &str) -> Result<IpNet, String> {
-    parse_net(text).ok_or_else(|| "write a range such as 10.96.0.0/12".to_owned())
-}
-
-/// A name in lower case, without dots around it.
-fn domain(text: &str) -> Result<String, String> {
-    match text.parse() {
-        Ok(Destination::Host(name)) => Ok(name),
-        _ => Err("write a domain such as cluster.local".to_owned()),
-    }
-}
-
-/// An address, with the port of DNS unless it names another.
-fn name_server(text: &str) -> Result<SocketAddr, String> {
-    let with_port = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
-    text.parse().ok().or_else(with_port).ok_or_else(|| {
-        "write an address such as 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353".to_owned()
-    })
 }
 
 /// What a person can see from outside.
@@ -410,22 +265,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_server_is_an_address_with_or_without_a_port() {
-        let table = [
-            ("192.0.2.53", "192.0.2.53:53"),
-            ("192.0.2.53:5353", "192.0.2.53:5353"),
-            ("2001:db8::53", "[2001:db8::53]:53"),
-            ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
-        ];
-        for (text, address) in table {
-            assert_eq!(name_server(text), Ok(address.parse().unwrap()), "{text}");
-        }
-        for text in ["", "dns.example.com", "192.0.2.53:", "192.0.2.53:99999", "[2001:db8::53]"] {
-            assert!(name_server(text).unwrap_err().contains("192.0.2.53:5353"), "{text}");
-        }
-    }
-
-    #[test]
     fn no_verdict_is_kept_for_longer_than_is_promised() {
         #[derive(Debug, clap::Parser)]
         struct It {
@@ -441,14 +280,6 @@ mod tests {
         }
         for text in ["46s", "45001ms", "1m", "24h"] {
             assert!(kept(text).unwrap_err().contains("write 45s or less"), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_cluster_s_domain_is_a_name() {
-        assert_eq!(domain("K8s.Example.com."), Ok("k8s.example.com".to_owned()));
-        for text in ["", "10.0.0.0/8", "*.example.com", "a b"] {
-            assert!(domain(text).is_err(), "{text}");
         }
     }
 }
