@@ -1,5 +1,6 @@
 //! Which part of the cluster this installation of Herald is for.
 
+use std::cmp::Ordering;
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -30,7 +31,7 @@ impl ObjectName {
     }
 }
 
-/// Every namespace, or those that are named: then Herald needs no right beyond them.
+/// Every namespace, or those that are named, sorted: then Herald needs no right beyond them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces(Vec<String>);
 
@@ -51,7 +52,7 @@ impl Namespaces {
         Self(names)
     }
 
-    /// The lists and watches that together cover them.
+    /// The lists and watches that together cover them, in the order of their names.
     pub fn scopes(&self) -> Vec<Scope> {
         if self.0.is_empty() {
             return vec![Scope::Cluster];
@@ -66,16 +67,16 @@ impl Namespaces {
 
     /// Whether this namespace is one of them.
     pub fn contains(&self, namespace: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|name| name == namespace)
+        self.0.is_empty() || self.0.binary_search_by(|name| name.as_str().cmp(namespace)).is_ok()
     }
 }
 
 impl Scope {
-    /// Whether this namespace is in it.
-    pub fn contains(&self, namespace: &str) -> bool {
+    /// Where it stands, in the order of [`Namespaces::scopes`], as seen from a namespace: equal if that is in it.
+    pub(super) fn side_of(&self, namespace: &str) -> Ordering {
         match self {
-            Self::Cluster => true,
-            Self::Namespace(name) => name == namespace,
+            Self::Cluster => Ordering::Equal,
+            Self::Namespace(name) => name.as_str().cmp(namespace),
         }
     }
 

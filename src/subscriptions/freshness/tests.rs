@@ -147,9 +147,11 @@ async fn a_list_that_never_comes_to_its_end_confirms_nothing() {
 
 #[tokio::test]
 async fn a_namespace_that_nothing_is_watched_in_has_no_view_that_is_new() {
-    let namespaces = Namespaces::new(vec!["a".to_owned()]);
-    let some = Freshness::new(namespaces.scopes());
-    assert!(some.age("a") < MINUTE);
-    assert_eq!(some.age("b"), Duration::MAX);
+    let watched = ["team-b", "a", "team-a", "z"];
+    let some = Freshness::new(Namespaces::new(watched.map(str::to_owned).to_vec()).scopes());
+    assert!(watched.iter().all(|namespace| some.age(namespace) < MINUTE));
+    for other in ["", "b", "team", "team-aa", "zz"] {
+        assert_eq!(some.age(other), Duration::MAX, "{other}");
+    }
     assert!(Freshness::new(Namespaces::default().scopes()).age("b") < MINUTE);
 }
