@@ -185,7 +185,9 @@ impl Target {
 
     fn admitted<'a>(&self, way: Way<'a>, waited: &mut Waited) -> Result<Admitted<'a>, NoRoom> {
         let gate = match way {
-            Way::Direct(address) | Way::Tunnel(_, Some(address)) => self.shared.destinations.address(address),
+            Way::Direct(address) | Way::Tunnel(_, Some(address)) => {
+                self.shared.destinations.address(address, &self.namespace)
+            }
             // Which address it is nobody here knows; the host has limits all the same.
             Way::Tunnel(_, None) => Arc::default(),
         };

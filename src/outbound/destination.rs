@@ -14,9 +14,10 @@
 //!
 //! **Guarantees.** Both gates have let an exchange in before anything of it is
 //! sent, and both count each connection before it is tried. What one of them has
-//! no room for was not tried: the caller gets its turn by [`NoRoom::wait`], in the order of
-//! coming. A channel and a connection hold their gates, so nothing is looked up for
-//! a request.
+//! no room for was not tried: the caller gets its turn by [`NoRoom::wait`]. What becomes free
+//! goes to the namespace that has least of it, so that none takes a destination
+//! that others use too, and within a namespace in the order of coming. A channel and a
+//! connection hold their gates, so nothing is looked up for a request.
 //!
 //! **Assumes.** Gates that nobody uses are swept now and then.
 //!
@@ -25,6 +26,7 @@
 //! those of one process.
 
 mod bound;
+mod shares;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -34,7 +36,7 @@ use std::time::Instant;
 
 pub use self::bound::{NoRoom, Permit};
 
-use self::bound::{Bound, Counts};
+use self::bound::{Bound, Counts, Share};
 use super::metrics::{Metrics, Of};
 use super::resolve::canonical;
 
@@ -89,12 +91,12 @@ impl std::fmt::Display for Limit {
     }
 }
 
-/// The limits of one host or one address.
+/// The limits of one host or one address, as one namespace has a part in them.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    in_flight: Option<Arc<Bound>>,
-    requests: Option<Arc<Bound>>,
-    connects: Option<Arc<Bound>>,
+    in_flight: Option<Arc<Share>>,
+    requests: Option<Arc<Share>>,
+    connects: Option<Arc<Share>>,
 }
 
 /// A permit that was waited for, to be used for what it is of.
@@ -125,19 +127,6 @@ pub struct Pass {
 }
 
 impl Gate {
-    fn new(limits: PerDestination, of: Of, metrics: &Metrics) -> Self {
-        let bound = |limit| {
-            let most = limits.most(limit);
-            let counts = || Counts { waits: metrics.waits(limit, of), waiting: metrics.waiting.clone() };
-            (most > 0).then(|| Arc::new(Bound::new(limit, most, counts())))
-        };
-        Self {
-            in_flight: bound(Limit::InFlight),
-            requests: bound(Limit::Requests),
-            connects: bound(Limit::Connects),
-        }
-    }
-
     /// A place in flight, and the right to begin a request.
     pub(super) fn enter(&self, waited: &mut Waited) -> Result<Entry, NoRoom> {
         let in_flight = take(self.in_flight.as_ref(), waited)?;
@@ -157,8 +146,8 @@ impl Gate {
     }
 
     fn is_in_use(&self, now: Instant) -> bool {
-        let bounds = [&self.in_flight, &self.requests, &self.connects];
-        bounds.into_iter().flatten().any(|bound| bound.is_in_use(now))
+        let shares = [&self.in_flight, &self.requests, &self.connects];
+        shares.into_iter().flatten().any(|share| share.is_in_use(now))
     }
 }
 
@@ -169,21 +158,61 @@ pub(super) fn spend(permit: Option<Permit>) {
     }
 }
 
-fn take(bound: Option<&Arc<Bound>>, waited: &mut Waited) -> Result<Option<Permit>, NoRoom> {
-    let Some(bound) = bound else { return Ok(None) };
-    match waited.take_if(|permit| permit.is_of(bound)) {
+fn take(share: Option<&Arc<Share>>, waited: &mut Waited) -> Result<Option<Permit>, NoRoom> {
+    let Some(share) = share else { return Ok(None) };
+    match waited.take_if(|permit| permit.is_of(share)) {
         Some(permit) => Ok(Some(permit)),
-        None => bound.try_take().map(Some),
+        None => share.try_take().map(Some),
     }
 }
 
-/// The gates of all hosts, or of all addresses, that are in use.
+/// One host or one address.
+#[derive(Debug)]
+struct Destination {
+    in_flight: Option<Arc<Bound>>,
+    requests: Option<Arc<Bound>>,
+    connects: Option<Arc<Bound>>,
+    /// Of each namespace.
+    gates: HashMap<Box<str>, Arc<Gate>>,
+}
+
+impl Destination {
+    fn new(limits: PerDestination, of: Of, metrics: &Metrics) -> Self {
+        let bound = |limit| {
+            let most = limits.most(limit);
+            let counts = || Counts { waits: metrics.waits(limit, of), waiting: metrics.waiting.clone() };
+            (most > 0).then(|| Arc::new(Bound::new(limit, most, counts())))
+        };
+        Self {
+            in_flight: bound(Limit::InFlight),
+            requests: bound(Limit::Requests),
+            connects: bound(Limit::Connects),
+            gates: HashMap::new(),
+        }
+    }
+
+    fn gate(&mut self, namespace: &str) -> Arc<Gate> {
+        if let Some(gate) = self.gates.get(namespace) {
+            return gate.clone();
+        }
+        let share = |bound: &Option<Arc<Bound>>| bound.clone().map(|bound| Arc::new(Share::of(bound)));
+        let gate = Arc::new(Gate {
+            in_flight: share(&self.in_flight),
+            requests: share(&self.requests),
+            connects: share(&self.connects),
+        });
+        self.gates.insert(namespace.into(), gate.clone());
+        gate
+    }
+}
+
+/// All hosts, or all addresses, that are in use.
 #[derive(Debug)]
 struct Gates<K> {
     limits: PerDestination,
     of: Of,
     metrics: Metrics,
-    by_key: Mutex<HashMap<K, Arc<Gate>>>,
+    by_key: Mutex<HashMap<K, Destination>>,
 }
 
 impl<K: Eq + Hash> Gates<K> {
@@ -191,21 +220,25 @@ impl<K: Eq + Hash> Gates<K> {
         Self { limits, of, metrics, by_key: Mutex::default() }
     }
 
-    fn of(&self, key: K) -> Arc<Gate> {
-        let new = || Arc::new(Gate::new(self.limits, self.of, &self.metrics));
+    fn of(&self, key: K, namespace: &str) -> Arc<Gate> {
         if self.limits == PerDestination::NONE {
-            return new();
+            return Arc::default();
         }
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(new).clone()
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Destination::new(self.limits, self.of, &self.metrics);
+        by_key.entry(key).or_insert_with(new).gate(namespace)
     }
 
     /// Forgets those that nobody uses. What was spent in the last second keeps them:
     /// else whoever closes each connection would begin anew with each.
     fn sweep(&self, now: Instant) {
-        let mut gates = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || gate.is_in_use(now));
-        if gates.len() < gates.capacity() / 4 {
-            gates.shrink_to_fit();
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        by_key.retain(|_, destination| {
+            destination.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || gate.is_in_use(now));
+            !destination.gates.is_empty()
+        });
+        if by_key.len() < by_key.capacity() / 4 {
+            by_key.shrink_to_fit();
         }
     }
 }
@@ -225,14 +258,14 @@ impl Destinations {
         }
     }
 
-    /// The gate of a host, however its name is spelt.
-    pub(super) fn host(&self, host: &str) -> Arc<Gate> {
-        self.hosts.of(canonical(host).into_boxed_str())
+    /// A namespace's gate of a host, however the host's name is spelt.
+    pub(super) fn host(&self, host: &str, namespace: &str) -> Arc<Gate> {
+        self.hosts.of(canonical(host).into_boxed_str(), namespace)
     }
 
-    /// The gate of an address.
-    pub(super) fn address(&self, address: IpAddr) -> Arc<Gate> {
-        self.addresses.of(key(address))
+    /// A namespace's gate of an address.
+    pub(super) fn address(&self, address: IpAddr, namespace: &str) -> Arc<Gate> {
+        self.addresses.of(key(address), namespace)
     }
 
     pub(super) fn sweep(&self, now: Instant) {
@@ -265,11 +298,11 @@ mod tests {
     #[test]
     fn a_host_is_the_same_however_it_is_spelt_and_a_64_bit_network_is_one_address() {
         let all = destinations(PerDestination::default());
-        let host = all.host("hooks.example.com");
+        let host = all.host("hooks.example.com", "team");
         for spelling in ["hooks.example.com.", "Hooks.Example.COM"] {
-            assert!(Arc::ptr_eq(&host, &all.host(spelling)), "{spelling}");
+            assert!(Arc::ptr_eq(&host, &all.host(spelling, "team")), "{spelling}");
         }
-        assert!(!Arc::ptr_eq(&host, &all.host("hooks.example.org")));
+        assert!(!Arc::ptr_eq(&host, &all.host("hooks.example.org", "team")));
         let table = [
             ("192.0.2.1", "192.0.2.1", true),
             ("192.0.2.1", "192.0.2.2", false),
@@ -278,14 +311,15 @@ mod tests {
             ("2a00:1:2:3::1", "2a00:1:2:4::1", false),
         ];
         for (one, other, same) in table {
-            let gate = |text: &str| all.address(text.parse().unwrap());
+            let gate = |text: &str| all.address(text.parse().unwrap(), "team");
             assert_eq!(Arc::ptr_eq(&gate(one), &gate(other)), same, "{one} {other}");
         }
     }
 
     #[test]
     fn what_was_let_in_and_did_not_begin_a_request_has_spent_nothing() {
-        let gate = destinations(PerDestination { in_flight: 1, requests: 1, connects: 0 }).host("a.test");
+        let gate =
+            destinations(PerDestination { in_flight: 1, requests: 1, connects: 0 }).host("a.test", "team");
         drop(gate.admit(None).unwrap());
         let mut pass = gate.admit(None).unwrap();
         assert_eq!(gate.admit(None).unwrap_err().limit(), Limit::InFlight);
@@ -298,11 +332,11 @@ mod tests {
     fn gates_that_nobody_uses_are_forgotten_and_what_was_spent_is_not() {
         let all = destinations(PerDestination { in_flight: 1, requests: 0, connects: 1 });
         let now = Instant::now();
-        let (kept, spent) = (all.host("kept.test"), all.host("spent.test"));
+        let (kept, spent) = (all.host("kept.test", "team"), all.host("spent.test", "team"));
         spent.connect(&mut None).unwrap().unwrap().spend();
         drop(spent);
-        all.host("unused.test");
-        let pass = all.host("in-flight.test").admit(None).unwrap();
+        all.host("unused.test", "team");
+        let pass = all.host("in-flight.test", "team").admit(None).unwrap();
         let names = |now| {
             all.sweep(now);
             let mut names: Vec<_> =
@@ -311,7 +345,7 @@ mod tests {
             names
         };
         assert_eq!(names(now), ["in-flight.test", "kept.test", "spent.test"]);
-        assert!(all.host("spent.test").connect(&mut None).is_err());
+        assert!(all.host("spent.test", "team").connect(&mut None).is_err());
         assert_eq!(names(now + Duration::from_secs(2)), ["in-flight.test", "kept.test"]);
         drop((pass, kept));
         assert!(names(now + Duration::from_secs(2)).is_empty());
@@ -320,7 +354,7 @@ mod tests {
     #[test]
     fn without_limits_nothing_is_kept_and_nothing_refused() {
         let all = destinations(PerDestination::NONE);
-        let gate = all.host("a.test");
+        let gate = all.host("a.test", "team");
         let passes: Vec<_> = (0..1000).map(|_| gate.admit(None).unwrap()).collect();
         assert!(gate.connect(&mut None).unwrap().is_none());
         assert!(all.hosts.by_key.lock().unwrap().is_empty());

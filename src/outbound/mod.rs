@@ -190,7 +190,7 @@ impl Outbound {
         let target = Target {
             namespace: namespace.to_owned(),
             host: host.to_owned(),
-            gate: self.0.shared.destinations.host(host),
+            gate: self.0.shared.destinations.host(host, namespace),
             port: uri.port(),
             server_name: ServerName::try_from(name).ok().map(|name| name.to_owned()),
             tls: TlsConnector::from(Arc::new(tls.client_config(&self.0.defaults)?)),

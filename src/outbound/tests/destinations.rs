@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::{self, Authority, OK, Server, answer_all, read_request, write};
 use super::subject::{channel, config, post, until};
 use super::{DEADLINE, SHORT};
-use crate::outbound::{Channel, Limit, Outbound, OutboundConfig, PerDestination, Resolver};
+use crate::outbound::{Channel, Limit, Outbound, OutboundConfig, PerDestination, Resolver, TlsSettings};
 
 const HOSTS: usize = 24;
 
@@ -183,6 +183,52 @@ async fn what_finds_no_room_is_not_tried_and_an_address_with_room_is_taken_inste
     let exchange = third.try_exchange(post("{}"), DEADLINE, pass).await.expect("its turn");
     assert!(exchange.end.is_ok(), "{exchange:?}");
     assert_eq!(outbound.metrics().waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_namespace_with_many_webhooks_at_a_slow_host_leaves_others_at_the_same_address_their_share() {
+    let authority = Authority::new();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counting = begun.clone();
+    let server = Server::start(server::tls(&pair(&authority), None), move |_, mut stream| {
+        let counting = counting.clone();
+        async move {
+            while let Some(request) = read_request(&mut stream).await {
+                if request.contains("h0.test") {
+                    write(&mut stream, OK).await;
+                } else {
+                    counting.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    })
+    .await;
+    let limits = PerDestination { in_flight: 4, ..PerDestination::NONE };
+    let outbound = outbound(&authority, &["127.0.0.1"], limits);
+    let uri = format!("https://{}:{}/", host(0), server.address.port()).parse().unwrap();
+    let other = outbound.channel("other", &uri, &TlsSettings::default()).unwrap();
+    let slow = channels(&outbound, &server).into_iter().skip(1);
+    let slow: Vec<_> = slow
+        .map(|channel| {
+            tokio::spawn(async move {
+                loop {
+                    channel.exchange(post("{}"), SHORT).await.end.unwrap_err();
+                }
+            })
+        })
+        .collect();
+    until(|| outbound.metrics().waiting() == 19 && begun.load(Ordering::SeqCst) >= 4).await;
+    let before = begun.load(Ordering::SeqCst);
+    for _ in 0..4 {
+        assert!(other.exchange(post("{}"), DEADLINE).await.end.is_ok());
+    }
+    let meanwhile = begun.load(Ordering::SeqCst) - before;
+    // In the order of asking it would wait for all 19 each time.
+    assert!(meanwhile < 2 * 19, "{meanwhile}");
+    for slow in slow {
+        slow.abort();
+    }
 }
 
 #[tokio::test]
