@@ -186,6 +186,7 @@ impl Target {
     fn admitted<'a>(&self, way: Way<'a>, waited: &mut Waited) -> Result<Admitted<'a>, NoRoom> {
         let gate = match way {
             Way::Direct(address) | Way::Tunnel(_, Some(address)) => {
+                let address = self.shared.guard.leads_to(address);
                 self.shared.destinations.address(address, &self.namespace)
             }
             // Which address it is nobody here knows; the host has limits all the same.

@@ -16,11 +16,14 @@
 //! networks with DNS64, which adds a translated address to each answer.
 //!
 //! Forms that carry an IPv4 address inside an IPv6 address are refused as
-//! such, whatever they carry: no public endpoint needs them.
+//! such, whatever they carry: no public endpoint needs them. Where the network has a NAT64
+//! gateway whose prefix an administrator has named, its addresses are judged, and
+//! counted, as the IPv4 addresses that they lead to.
 
 mod allowance;
 mod forbidden;
 mod names;
+mod nat64;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,11 +35,13 @@ pub use allowance::{Allowance, Destination};
 pub(super) use forbidden::Detail;
 pub use forbidden::Forbidden;
 pub use names::NameKind;
+pub use nat64::Nat64Prefix;
 
 use super::ClusterNetworks;
 use super::addresses::{AddressKind, special};
 use super::resolve::canonical;
 use allowance::Allowed;
+use nat64::Through;
 
 /// What may be called beyond, and what may not be called within, the public Internet.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ pub struct Guard {
     allowed_in: HashMap<String, Allowed>,
     /// Addresses that may not be called, such as the cluster's pods, services and nodes.
     pub forbidden_nets: Vec<IpNet>,
+    /// By which the network leads to IPv4 addresses.
+    pub nat64: Vec<Nat64Prefix>,
     /// Names under these, in lower case, are the cluster's own and are not resolved.
     pub forbidden_suffixes: Vec<String>,
     /// As the former, and found out.
@@ -59,6 +66,7 @@ impl Default for Guard {
             allowed: Allowed::default(),
             allowed_in: HashMap::new(),
             forbidden_nets: Vec::new(),
+            nat64: Vec::new(),
             forbidden_suffixes: vec!["svc".to_owned(), "cluster.local".to_owned()],
             cluster: ClusterNetworks::default(),
         }
@@ -97,15 +105,34 @@ impl Guard {
         if self.is_allowed(namespace, |allowed| allowed.address(address)) {
             return Ok(());
         }
+        let forbidden = |address| self.forbidden_nets.iter().any(|net| net.contains(&address));
+        match self.through_nat64(address) {
+            None => {}
+            Some(Through::Nowhere) => return Err(AddressKind::Nat64),
+            Some(Through::To(_)) if forbidden(address) => return Err(AddressKind::Cluster),
+            Some(Through::To(to)) => return self.check_address(namespace, to.into()),
+        }
         // The kinds that everybody may know come first: they say more.
         if let Some(kind) = special(address) {
             return Err(kind);
         }
-        let of_the_cluster = self.forbidden_nets.iter().any(|net| net.contains(&address));
-        if of_the_cluster || self.cluster.contains(address) {
+        if forbidden(address) || self.cluster.contains(address) {
             return Err(AddressKind::Cluster);
         }
         Ok(())
+    }
+
+    /// Where an address leads: to itself, but for one of a NAT64 gateway.
+    pub(super) fn leads_to(&self, address: IpAddr) -> IpAddr {
+        match self.through_nat64(address) {
+            Some(Through::To(to)) => to.into(),
+            Some(Through::Nowhere) | None => address,
+        }
+    }
+
+    fn through_nat64(&self, address: IpAddr) -> Option<Through> {
+        let IpAddr::V6(address) = address else { return None };
+        self.nat64.iter().find_map(|prefix| prefix.leads(address))
     }
 
     /// Those of a name's addresses that may be connected to: at least one.
@@ -172,6 +199,34 @@ mod tests {
         }
         guard.cluster.publish(&["9.9.8.0/24".parse().unwrap()]);
         assert_eq!(guard.check_address("any", "9.9.9.8".parse().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn an_address_of_a_named_nat64_prefix_is_judged_by_the_one_that_it_leads_to() {
+        let mut guard = guard(&["192.168.7.0/24", "team=64:ff9b::10.9.0.0/112"]);
+        guard.nat64 = vec!["64:ff9b::/96".parse().unwrap(), "2a00:64::/48".parse().unwrap()];
+        guard.forbidden_nets = vec!["9.9.9.0/24".parse().unwrap(), "64:ff9b::7.7.7.0/120".parse().unwrap()];
+        let table = [
+            ("64:ff9b::8.8.8.8", None),
+            ("64:ff9b::127.0.0.1", Some(K::Loopback)),
+            ("64:ff9b::10.0.0.1", Some(K::Private)),
+            ("64:ff9b::10.9.0.1", Some(K::Private)),
+            ("64:ff9b::169.254.169.254", Some(K::Metadata)),
+            ("64:ff9b::192.168.7.1", None),
+            ("64:ff9b::9.9.9.9", Some(K::Cluster)),
+            ("64:ff9b::7.7.7.7", Some(K::Cluster)),
+            ("64:ff9b:1::8.8.8.8", Some(K::Nat64)),
+            ("2a00:64:0:808:8:800::", None),
+            ("2a00:64:0:a00:0:100::", Some(K::Private)),
+            ("2a00:64:0:808:108:800::", Some(K::Nat64)),
+        ];
+        for (address, kind) in table {
+            assert_eq!(guard.check_address("any", address.parse().unwrap()).err(), kind, "{address}");
+        }
+        assert_eq!(guard.check_address("team", "64:ff9b::10.9.0.1".parse().unwrap()), Ok(()));
+        let leads = |text: &str| guard.leads_to(text.parse().unwrap()).to_string();
+        assert_eq!(leads("64:ff9b::8.8.8.8"), "8.8.8.8");
+        assert_eq!(leads("2a00:65::1"), "2a00:65::1");
     }
 
     #[test]

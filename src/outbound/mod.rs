@@ -58,7 +58,7 @@ pub use destination::{Limit, NoRoom, Pass, PerDestination, Permit};
 pub use error::{Cause, ExchangeError, Overdue, Step};
 pub use exchange::{Answer, Exchange, Request};
 pub(crate) use guard::parse_net;
-pub use guard::{Allowance, Destination, Forbidden, Guard, NameKind};
+pub use guard::{Allowance, Destination, Forbidden, Guard, NameKind, Nat64Prefix};
 pub use metrics::Metrics;
 pub use networks::ClusterNetworks;
 pub use proxy::{ProxyConfig, ProxyUrl};

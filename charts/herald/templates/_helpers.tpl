@@ -216,6 +216,9 @@ readinessProbe:
 {{- range .Values.outbound.forbid }}
 - --outbound-forbid={{ . }}
 {{- end }}
+{{- range .Values.outbound.nat64 }}
+- --outbound-nat64={{ . }}
+{{- end }}
 {{- with .Values.outbound.perDestination }}
 - --max-in-flight-per-destination={{ int64 .maxInFlight }}
 - --max-per-second-per-destination={{ int64 .maxPerSecond }}

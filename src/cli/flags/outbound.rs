@@ -8,8 +8,8 @@ use clap::Args;
 use ipnet::IpNet;
 
 use crate::outbound::{
-    Allowance, ClusterNetworks, Destination, Guard, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl,
-    Resolver, cluster_domain, parse_net,
+    Allowance, ClusterNetworks, Destination, Guard, Nat64Prefix, OutboundConfig, PerDestination, ProxyConfig,
+    ProxyUrl, Resolver, cluster_domain, parse_net,
 };
 use crate::subscriptions::Namespaces;
 
@@ -25,6 +25,10 @@ pub(in crate::cli) struct OutboundFlags {
     /// Forbid endpoints in a range, such as the cluster's pods and services (repeat for more)
     #[arg(long = "outbound-forbid", value_name = "CIDR", value_parser = range)]
     forbid: Vec<IpNet>,
+    /// The IPv6 prefix by which a NAT64 gateway of this network leads to IPv4 addresses; its
+    /// addresses are then judged by the IPv4 addresses in them (repeat for more)
+    #[arg(long = "outbound-nat64", value_name = "PREFIX")]
+    nat64: Vec<Nat64Prefix>,
     /// Find out the ranges of pods, services and nodes and the addresses of the API server, by the
     /// rights that this needs, and forbid them [default: true, and false with --namespace]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
@@ -107,6 +111,7 @@ impl OutboundFlags {
         let mut guard = Guard::default();
         guard.cluster = cluster;
         guard.forbidden_nets.extend(&self.forbid);
+        guard.nat64.extend(&self.nat64);
         guard.forbidden_suffixes.extend(self.cluster_domain.clone().or_else(cluster_domain));
         for allowance in &self.allow {
             guard.allow(allowance.clone());

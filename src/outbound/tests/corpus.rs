@@ -107,6 +107,28 @@ async fn wherever_a_tenant_points_herald_only_the_public_internet_is_called() {
 }
 
 #[tokio::test]
+async fn through_a_named_nat64_gateway_only_what_may_be_called_is_called() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["inside.test", "mixed.test"]);
+    let witness = witness(&pair).await;
+    let port = witness.address.port();
+    let mut guard = Guard::default();
+    guard.allow("127.0.0.1".parse().unwrap());
+    // By this one the kernel leads to IPv4 addresses, as a gateway would.
+    guard.nat64 = vec!["::ffff:0:0/96".parse().unwrap(), "2a00:64::/96".parse().unwrap()];
+    let bench = Bench::with(&authority, guard).await;
+    bench.names.says("inside.test", [Reply::addresses("::ffff:127.0.0.2")]);
+    bench.names.says("mixed.test", [Reply::addresses("::ffff:127.0.0.2 ::ffff:127.0.0.1")]);
+    let inside = ["[2a00:64::10.0.0.1]", "[2a00:64::a9fe:a9fe]", "[2a00:64::7f00:2]", "inside.test"];
+    for host in inside {
+        refused(bench.exchange(&format!("https://{host}:{port}/")).await).unwrap();
+    }
+    assert_eq!(witness.connections(), 0);
+    let answer = bench.exchange(&format!("https://mixed.test:{port}/")).await.end.unwrap();
+    assert_eq!((answer.body.as_ref(), witness.connections()), (&b"ok"[..], 1));
+}
+
+#[tokio::test]
 async fn what_is_allowed_to_one_tenant_is_not_to_another() {
     let authority = Authority::new();
     let pair = authority.sign(&["inside.test", "inside.team.svc", "127.0.0.1"]);

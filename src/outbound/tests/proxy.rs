@@ -12,10 +12,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::server::{self, Authority, OK, Server, read_request, write};
-use super::subject::{channel, config, post, resolver};
+use super::subject::{channel, config, post, resolver, until};
 use super::{DEADLINE, SHORT};
 use crate::api::Reason;
-use crate::outbound::{Channel, ExchangeError, Outbound, OutboundConfig, ProxyConfig, ProxyUrl, Step};
+use crate::outbound::{
+    Channel, ExchangeError, Outbound, OutboundConfig, PerDestination, ProxyConfig, ProxyUrl, Step,
+};
 
 /// A proxy that opens tunnels, and tells the test what it was asked.
 struct Proxy {
@@ -100,6 +102,31 @@ async fn endpoint(authority: &Authority) -> (Server, mpsc::UnboundedReceiver<Opt
 
 async fn fails(channel: &Channel) -> ExchangeError {
     channel.exchange(post("{}"), DEADLINE).await.end.unwrap_err()
+}
+
+#[tokio::test]
+async fn addresses_behind_a_named_nat64_gateway_are_counted_as_what_they_lead_to() {
+    let authority = Authority::new();
+    let silent = Proxy::that(|client, _| async move {
+        std::future::pending::<()>().await;
+        drop(client);
+    });
+    let proxy = silent.await;
+    let per_destination = PerDestination { in_flight: 1, ..PerDestination::NONE };
+    let mut config = OutboundConfig { proxy: Some(proxy.config()), per_destination, ..config(&authority) };
+    config.guard.nat64 = vec!["2a00:64::/96".parse().unwrap()];
+    let outbound = Outbound::new(config).unwrap();
+    let running = ["[2a00:64::8.8.8.8]", "[2a00:64::8.8.4.4]", "8.8.8.8"].map(|host| {
+        let channel = channel(&outbound, host, "127.0.0.1:443".parse().unwrap());
+        tokio::spawn(async move { channel.exchange(post("{}"), DEADLINE).await })
+    });
+    let asked = [proxy.asked().await, proxy.asked().await];
+    assert!(asked.iter().any(|asked| asked.contains("[2a00:64::808:404]")), "{asked:?}");
+    until(|| outbound.metrics().waiting() == 1).await;
+    assert_eq!(proxy.server.connections(), 2, "8.8.8.8 has what it may");
+    for running in running {
+        running.abort();
+    }
 }
 
 #[tokio::test]
