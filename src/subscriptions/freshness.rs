@@ -48,15 +48,15 @@ impl Freshness {
     }
 
     /// How old the view of a namespace is. One that nothing brings never is new.
-    pub(super) fn age(&self, namespace: &str) -> Duration {
+    pub(super) fn age(&self, namespace: &str, now: Instant) -> Duration {
         // Asked for each delivery, and there may be very many.
         let here = self.0.binary_search_by(|watched| watched.scope.side_of(namespace));
-        here.ok().and_then(|at| self.0.get(at)).map_or(Duration::MAX, Watched::age)
+        here.ok().and_then(|at| self.0.get(at)).map_or(Duration::MAX, |watched| watched.age(now))
     }
 
     /// How old the view is where it is oldest.
-    pub(super) fn oldest(&self) -> Duration {
-        self.0.iter().map(Watched::age).max().unwrap_or_default()
+    pub(super) fn oldest(&self, now: Instant) -> Duration {
+        self.0.iter().map(|watched| watched.age(now)).max().unwrap_or_default()
     }
 }
 
@@ -83,9 +83,9 @@ impl Watched {
     }
 
     /// How long ago the last word came; since the start, if none has come yet.
-    fn age(&self) -> Duration {
+    fn age(&self, now: Instant) -> Duration {
         let confirmed = Duration::from_millis(self.confirmed.millis.load(Ordering::Relaxed));
-        self.confirmed.origin.elapsed().saturating_sub(confirmed)
+        now.saturating_duration_since(self.confirmed.origin + confirmed)
     }
 }
 

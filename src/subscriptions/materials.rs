@@ -24,6 +24,7 @@ use kube::Client;
 use kube::runtime::watcher;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::stored::{StoredConfigMap, StoredSecret};
@@ -113,13 +114,13 @@ impl Materials {
     }
 
     /// How long ago the API server last confirmed both kinds in this namespace.
-    pub(super) fn age(&self, namespace: &str) -> Duration {
-        self.0.of_secrets.age(namespace).max(self.0.of_config_maps.age(namespace))
+    pub(super) fn age(&self, namespace: &str, now: Instant) -> Duration {
+        self.0.of_secrets.age(namespace, now).max(self.0.of_config_maps.age(namespace, now))
     }
 
     /// The same, where it is longest.
-    pub(super) fn oldest(&self) -> Duration {
-        self.0.of_secrets.oldest().max(self.0.of_config_maps.oldest())
+    pub(super) fn oldest(&self, now: Instant) -> Duration {
+        self.0.of_secrets.oldest(now).max(self.0.of_config_maps.oldest(now))
     }
 
     /// The objects that come, change and go from now on.

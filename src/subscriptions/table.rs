@@ -15,6 +15,7 @@ use kube::runtime::watcher;
 use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::changes::{Announcer, Changes};
@@ -136,12 +137,14 @@ impl Subscriptions {
     /// How long ago the API server last confirmed all that is known of a
     /// namespace: its Webhooks and what they may refer to.
     pub fn age(&self, namespace: &str) -> Duration {
-        self.0.freshness.age(namespace).max(self.0.materials.age(namespace))
+        let now = Instant::now();
+        self.0.freshness.age(namespace, now).max(self.0.materials.age(namespace, now))
     }
 
     /// The same, where it is longest.
     pub fn oldest(&self) -> Duration {
-        self.0.freshness.oldest().max(self.0.materials.oldest())
+        let now = Instant::now();
+        self.0.freshness.oldest(now).max(self.0.materials.oldest(now))
     }
 
     /// The webhooks that an event accepted now goes to: in its namespace,
