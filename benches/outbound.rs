@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `bare` is hyper with a task for each connection, `exchange` a channel with a
-//! request made beforehand, `delivery` a channel with the request of a real
-//! event, signed. Printed are requests a second, processor time of the client's
+//! request made beforehand, `limited` the same with limits for its destination that
+//! are never reached, `delivery` a channel with the request of a real event,
+//! signed. Printed are requests a second, processor time of the client's
 //! threads for each request, and what both are of the bare client's: medians of
 //! five rounds. `cargo bench --bench outbound -- SECONDS` (of each part).
 #![expect(
@@ -64,7 +65,10 @@ fn measure(part: Duration) {
         Response::default()
     }));
     let runtime = runtime("client");
-    let channel = channel(&files, address);
+    // All go to one host, as fast as they can.
+    let free = channel(&files, address, PerDestination::NONE);
+    let limits = PerDestination { in_flight: 1_000_000, requests: 1_000_000, connects: 1_000_000 };
+    let limited = channel(&files, address, limits);
     let bare = Bare { tls: files.client(), address };
     let delivery = Delivery::new();
     let body = delivery.request().body;
@@ -75,17 +79,23 @@ fn measure(part: Duration) {
     for _ in 0..ROUNDS {
         let first = runtime.block_on(bare.run(part, &headers, &body));
         let request = Request { method: Method::POST, headers: headers.clone(), body: body.clone() };
-        let second = runtime.block_on(exchange(part, &channel, move || request.clone()));
+        let made = || {
+            let request = request.clone();
+            move || request.clone()
+        };
+        let second = runtime.block_on(exchange(part, &free, made()));
+        let third = runtime.block_on(exchange(part, &limited, made()));
         let delivery = delivery.clone();
-        let third = runtime.block_on(exchange(part, &channel, move || delivery.request()));
-        rounds.push([first, second, third]);
+        let fourth = runtime.block_on(exchange(part, &free, move || delivery.request()));
+        rounds.push([first, second, third, fourth]);
     }
     report("bare", &rounds, |[bare, ..]| (bare, bare));
-    report("exchange", &rounds, |[bare, exchange, _]| (exchange, bare));
-    report("delivery", &rounds, |[bare, _, delivery]| (delivery, bare));
+    report("exchange", &rounds, |[bare, exchange, ..]| (exchange, bare));
+    report("limited", &rounds, |[bare, _, limited, _]| (limited, bare));
+    report("delivery", &rounds, |[bare, .., delivery]| (delivery, bare));
 }
 
-fn report(name: &str, rounds: &[[Figures; 3]], pick: impl Fn([Figures; 3]) -> (Figures, Figures)) {
+fn report(name: &str, rounds: &[[Figures; 4]], pick: impl Fn([Figures; 4]) -> (Figures, Figures)) {
     let median = |of: fn(Figures, Figures) -> f64| {
         let mut values: Vec<f64> =
             rounds.iter().map(|&round| pick(round)).map(|(own, bare)| of(own, bare)).collect();
@@ -236,15 +246,14 @@ impl Delivery {
     }
 }
 
-fn channel(files: &Files, address: SocketAddr) -> Channel {
+fn channel(files: &Files, address: SocketAddr, per_destination: PerDestination) -> Channel {
     let mut guard = Guard::default();
     guard.allow("127.0.0.0/8".parse().unwrap());
     guard.allow("localhost".parse().unwrap());
     let config = OutboundConfig {
         guard,
         extra_roots: Some(std::fs::read(&files.ca).unwrap()),
-        // All go to one host, as fast as they can.
-        per_destination: PerDestination::NONE,
+        per_destination,
         ..OutboundConfig::default()
     };
     let uri = format!("https://localhost:{}/users", address.port()).parse().unwrap();
