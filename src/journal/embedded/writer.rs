@@ -211,27 +211,30 @@ impl Writer {
         loop {
             let ops = self.core.inbox.take(self.patience());
             self.owed.add(&ops);
+            let (mut ops, mut commit) = (ops.into_iter(), Commit::new(&self.store));
             self.core.set_busy(true);
             // What a panic leaves in memory is let go of with the store, as after any failure.
-            let done = catch_unwind(AssertUnwindSafe(|| self.round(ops)));
+            let done = catch_unwind(AssertUnwindSafe(|| self.round(&mut commit, &mut ops)));
             let done = done.unwrap_or(Err(StoreError::Panicked));
             self.core.set_busy(false);
-            match done {
-                Ok(None) => {}
-                Ok(Some(closed)) => {
-                    self.core.inbox.close().into_iter().for_each(refuse);
-                    self.end_compaction();
-                    self.core.end();
-                    let journal = self.core.config.path.clone();
-                    drop(self);
-                    rewrite::mark_clean(&journal);
-                    let _ = closed.send(());
-                    return None;
-                }
-                Err(cause) => {
-                    self.fail(&cause);
-                    return Some(Failed { cause, store: self.store });
-                }
+            if let Err(cause) = done {
+                self.fail(&cause);
+                // Who waits for what was taken learns it from the channel's end, which comes
+                // when it can be asked why.
+                drop((ops, commit));
+                return Some(Failed { cause, store: self.store });
+            }
+            let closing = commit.close.take();
+            drop(commit);
+            if let Some(closed) = closing {
+                self.core.inbox.close().into_iter().for_each(refuse);
+                self.end_compaction();
+                self.core.end();
+                let journal = self.core.config.path.clone();
+                drop(self);
+                rewrite::mark_clean(&journal);
+                let _ = closed.send(());
+                return None;
             }
         }
     }
@@ -245,27 +248,26 @@ impl Writer {
         sync.unwrap_or(tick).min(tick)
     }
 
-    fn round(&mut self, ops: Vec<Op>) -> Result<Option<oneshot::Sender<()>>, StoreError> {
-        let mut commit = Commit::new(&self.store);
+    fn round(&mut self, commit: &mut Commit, ops: &mut std::vec::IntoIter<Op>) -> Result<(), StoreError> {
         #[cfg(test)]
         assert!(
-            ops.is_empty() || !self.core.panics.swap(false, std::sync::atomic::Ordering::Relaxed),
+            ops.as_slice().is_empty() || !self.core.panics.swap(false, std::sync::atomic::Ordering::Relaxed),
             "as the test wants it"
         );
         for op in ops {
-            self.apply(&mut commit, op)?;
+            self.apply(commit, op)?;
         }
-        self.drop_some(&mut commit)?;
+        self.drop_some(commit)?;
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
-            self.tick(&mut commit)?;
+            self.tick(commit)?;
         } else if self.evicts {
-            self.evicts = self.evict(&mut commit, self.core.clock.now())?;
+            self.evicts = self.evict(commit, self.core.clock.now())?;
         }
         if commit.durable {
             point::reach("gathered");
         }
-        self.write(&mut commit)?;
+        self.write(commit)?;
         let overdue = self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
         if overdue || (commit.durable && self.unsynced.is_some()) {
             point::reach("committed");
@@ -275,18 +277,18 @@ impl Writer {
             self.unsynced = None;
             self.core.set_durable(self.next_seq);
         }
-        for action in commit.synced {
+        for action in commit.synced.drain(..) {
             action(&self.core);
         }
-        for (to, answers) in commit.answers {
+        for (to, answers) in commit.answers.drain(..) {
             let _ = to.send(answers);
         }
         self.owed.room -= commit.room;
         self.core.room.add_permits(commit.room);
-        for action in commit.answered {
+        for action in commit.answered.drain(..) {
             action(&self.core);
         }
-        Ok(commit.close)
+        Ok(())
     }
 
     fn apply(&mut self, commit: &mut Commit, op: Op) -> Result<(), StoreError> {
@@ -308,13 +310,13 @@ impl Writer {
                 Ok(())
             }
             Op::Close(answer) => {
+                commit.close = Some(answer);
                 // Once more, when the low-water marks are where they belong.
                 self.write(commit)?;
                 #[cfg(test)]
                 super::tests::recount::check_written(&self.store, &self.core.lanes, &self.core.spaces);
                 self.core.lanes.all().iter().for_each(|cell| drop(commit.counts_of(cell)));
                 commit.durable = true;
-                commit.close = Some(answer);
                 Ok(())
             }
         }

@@ -188,6 +188,16 @@ async fn a_journal_that_cannot_be_reopened_can_be_closed() {
     ));
 }
 
+#[tokio::test]
+async fn who_waits_for_what_fails_is_told_the_cause_and_not_that_the_journal_is_closed() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    soon(journal.append(vec![append("a", &[1])])).await;
+    journal.0.core.store().expect("open").fail_sync.store(true, Atomic::Relaxed);
+    let why = soon(journal.close()).await.expect_err("the last write fails").to_string();
+    assert!(!why.contains("closed"), "{why}");
+}
+
 async fn until_open(journal: &Embedded) {
     soon(async {
         while !journal.is_open() {

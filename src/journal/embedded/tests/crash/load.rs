@@ -84,7 +84,9 @@ async fn child() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
-    journal.close().await.expect("closed");
+    // What failed behind the writer's back may be met only now.
+    let closed = journal.close().await;
+    assert!(fails || closed.is_ok(), "{closed:?}");
 }
 
 pub(super) fn random_event(dice: &mut Dice, id: &str, bytes: usize) -> Arc<Event> {
