@@ -21,11 +21,7 @@ fn order(uri: &str) -> Order {
 #[tokio::test]
 async fn challenges_that_wait_for_one_destination_leave_their_places_to_others_and_do_not_fail() {
     let authority = Authority::new();
-    let hanging = Server::raw(IpAddr::V4(Ipv4Addr::LOCALHOST), |_, tcp| async move {
-        std::future::pending::<()>().await;
-        drop(tcp);
-    })
-    .await;
+    let hanging = Server::silent(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
     let acceptor = TlsAcceptor::from(Arc::new(server::tls(&authority.sign(&["healthy.test"]), None)));
     let healthy = Server::raw(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), move |_, tcp| {
         let acceptor = acceptor.clone();
@@ -122,11 +118,7 @@ async fn a_challenge_that_panics_leaves_its_place_and_no_other_is_touched() {
 #[tokio::test]
 async fn challenges_that_wait_for_a_place_hold_nothing_of_their_destination() {
     let authority = Authority::new();
-    let hanging = Server::raw(IpAddr::V4(Ipv4Addr::LOCALHOST), |_, tcp| async move {
-        std::future::pending::<()>().await;
-        drop(tcp);
-    })
-    .await;
+    let hanging = Server::silent(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
     let outbound = Outbound::new(OutboundConfig {
         resolver: Some(resolver([("hanging.test", "127.0.0.1"), ("victim.test", "127.0.0.2")])),
         per_destination: PerDestination { in_flight: 1, ..PerDestination::NONE },

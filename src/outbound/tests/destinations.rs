@@ -116,11 +116,7 @@ async fn an_endpoint_that_closes_each_connection_gets_no_more_of_them_a_second()
 #[tokio::test]
 async fn one_host_behind_many_addresses_has_one_limit() {
     let authority = Authority::new();
-    let silent = Server::raw(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |_, tcp| async move {
-        std::future::pending::<()>().await;
-        drop(tcp);
-    })
-    .await;
+    let silent = Server::silent(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).await;
     let limits = PerDestination { in_flight: 2, ..PerDestination::NONE };
     let outbound = outbound(&authority, &["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"], limits);
     // Of different webhooks, and in different spellings.
@@ -234,11 +230,7 @@ async fn a_namespace_with_many_webhooks_at_a_slow_host_leaves_others_at_the_same
 #[tokio::test]
 async fn a_full_destination_does_not_slow_another_and_nothing_waits_for_one_that_was_dropped() {
     let authority = Authority::new();
-    let full = Server::raw(IpAddr::V4(Ipv4Addr::LOCALHOST), |_, tcp| async move {
-        std::future::pending::<()>().await;
-        drop(tcp);
-    })
-    .await;
+    let full = Server::silent(IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
     let good = authority.sign(&["receiver.test"]);
     let acceptor = TlsAcceptor::from(Arc::new(server::tls(&good, None)));
     let healthy = Server::raw("127.0.0.2".parse().unwrap(), move |_, tcp| {

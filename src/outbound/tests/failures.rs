@@ -283,11 +283,7 @@ async fn the_deadline_covers_each_step_before_the_request_and_names_it() {
     let authority = Authority::new();
     let (deaf, _name_server) = deaf_resolver().await;
     let (full, _waiting) = full_port().await;
-    let silent = Server::raw(LOCALHOST, |_, tcp| async move {
-        std::future::pending::<()>().await;
-        drop(tcp);
-    })
-    .await;
+    let silent = Server::silent(LOCALHOST).await;
     let known = || resolver([("receiver.test", "127.0.0.1")]);
     let table = [
         (deaf, silent.address, Step::Resolve, "resolving the host name"),

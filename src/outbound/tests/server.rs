@@ -162,6 +162,15 @@ impl Server {
         Self::raw_at((address, 0).into(), serve).await
     }
 
+    /// Takes connections and neither reads nor answers.
+    pub(crate) async fn silent(address: IpAddr) -> Self {
+        Self::raw(address, |_, tcp| async move {
+            std::future::pending::<()>().await;
+            drop(tcp);
+        })
+        .await
+    }
+
     async fn raw_at<F, S>(address: SocketAddr, serve: F) -> Self
     where
         F: Fn(usize, TcpStream) -> S + Send + 'static,
