@@ -16,6 +16,7 @@ use crate::dispatch::DispatchConfig;
 use crate::ingest::quota::Quota;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::embedded;
+use crate::journal::limits::{Bounds, Window};
 use crate::model::Clock;
 use crate::subscriptions::{Namespaces, Scope};
 use crate::telemetry::LogFormat;
@@ -221,9 +222,9 @@ impl JournalFlags {
             retention: self.retention,
             dead_bytes: self.max_dead_letter_bytes,
             dead_age: self.max_dead_letter_age,
-            attempts: embedded::Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age },
-            events: embedded::Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age },
-            window: embedded::Window { age: self.dedupe_window, ids: self.dedupe_ids },
+            attempts: Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age },
+            events: Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age },
+            window: Window { age: self.dedupe_window, ids: self.dedupe_ids },
             ..embedded::Config::new(&self.journal_dir)
         }
     }

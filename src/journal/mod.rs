@@ -24,7 +24,9 @@ pub mod chaos;
 pub mod clock;
 pub mod embedded;
 pub mod inspect;
+pub mod limits;
 pub mod metrics;
+mod record;
 #[cfg(test)]
 mod suite;
 

@@ -8,10 +8,10 @@
 
 use std::sync::LazyLock;
 
-use super::history::record::{decode_attempt, decode_kept, encode_attempt, encode_kept};
 use super::history::segment;
 use super::log::{self, Item, START};
 use super::order;
+use super::record::history::{decode_attempt, decode_kept, encode_attempt, encode_kept};
 use super::record::{self, Ticket};
 use super::scan::scan;
 use super::seen::Seen;

@@ -47,7 +47,7 @@ mod outcome;
 mod point;
 mod queue;
 mod recent;
-mod record;
+
 mod reopen;
 mod repair;
 mod retries;
@@ -78,17 +78,17 @@ use self::writer::Writer;
 use super::calendar::Calendar;
 use super::clock::JournalClock;
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
+use super::limits::{Bounds, Window};
 use super::metrics::Metrics;
+use super::record;
 use super::{
     Append, Appended, Attempt, ClaimError, DeadLetter, Depth, Inspect, Journal, RefusedReason, Unavailable,
 };
 use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
 
 pub use append::BACKLOG_FULL;
-pub use history::Bounds;
 pub use lane::{EmbeddedLane, EmbeddedLease};
 pub use open::OpenError;
-pub use seen::Window;
 
 /// Where the journal is, and its limits.
 #[derive(Clone, Debug)]

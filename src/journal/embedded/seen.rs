@@ -20,16 +20,8 @@ use std::time::Duration;
 use fjall::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 
 use super::record::{self, Corrupt, Reader};
+use crate::journal::limits::Window;
 use crate::model::Timestamp;
-
-/// How long a repeat is told from a new event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// By time.
-    pub age: Duration,
-    /// By number of events of the namespace.
-    pub ids: u64,
-}
 
 /// What is kept of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 
 use super::segment::{self, Segment};
+use crate::journal::limits::Bounds;
 use crate::model::Timestamp;
 
 /// How often what is in the buffer is written.
@@ -34,15 +35,6 @@ const MOST: usize = 4 * 1024 * 1024;
 const SEGMENTS: u64 = 16;
 /// For how long a reader waits for what is in the buffer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How much is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Of all segments; 0 keeps nothing.
-    pub bytes: u64,
-    /// Of the oldest record.
-    pub age: Duration,
-}
 
 /// See the module.
 pub struct Log {

@@ -9,18 +9,18 @@
 //! reads the files from one end to the other: there is no index to keep.
 
 mod log;
-pub(super) mod record;
 pub(super) mod segment;
 
 use std::io;
 use std::path::Path;
 
-pub use self::log::Bounds;
 use self::log::Log;
 use self::segment::records;
-use super::record::Corrupt;
 use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, EventName, Kept, KeptFilter, Page, PageRoom};
+use crate::journal::limits::Bounds;
 use crate::journal::metrics::Metrics;
+use crate::journal::record::Corrupt;
+use crate::journal::record::history as record;
 use crate::model::{Timestamp, WebhookUid};
 
 /// See the module.

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
+use super::{Corrupt, Reader, put};
 use crate::journal::DeathNote;
-use crate::journal::embedded::record::{self, Corrupt, Reader, put};
 use crate::journal::inspect::{Attempt, AttemptKind, AttemptNext, EventName, Kept};
 use crate::model::{Phases, Timestamp, WebhookUid};
 
@@ -23,7 +23,7 @@ pub fn encode_attempt(bytes: &mut Vec<u8>, attempt: &Attempt) {
     bytes.push(VERSION);
     bytes.extend(at.as_millis().to_be_bytes());
     bytes.extend(webhook.as_bytes());
-    bytes.push(record::type_code(event.event_type));
+    bytes.push(super::type_code(event.event_type));
     let (kind, replay) = match kind {
         AttemptKind::Delivery => (0, ""),
         AttemptKind::Replay(name) => (1, name.as_str()),
@@ -107,7 +107,7 @@ pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Corrupt> {
     let count = reader.u32()?;
     let webhooks =
         (0..count).map(|_| reader.array().map(WebhookUid::from_bytes)).collect::<Result<Vec<_>, _>>()?;
-    let event = record::decode_event(reader.bytes)?.into();
+    let event = super::decode_event(reader.bytes)?.into();
     Ok(Kept { at, event, webhooks })
 }
 
@@ -175,7 +175,12 @@ mod tests {
         let webhooks = vec![WebhookUid::from_bytes([1; 16]), WebhookUid::from_bytes([2; 16])];
         let mut bytes = Vec::new();
         let at = Timestamp::from_millis(7);
-        encode_kept(&mut bytes, at, &webhooks, &record::encode_event(&event(), Timestamp::from_millis(9)));
+        encode_kept(
+            &mut bytes,
+            at,
+            &webhooks,
+            &crate::journal::record::encode_event(&event(), Timestamp::from_millis(9)),
+        );
         assert_eq!(decode_kept(&bytes), Ok(Kept { at, event: event().into(), webhooks }));
     }
 }

@@ -11,6 +11,8 @@
 //! a panic; a version that is not known is corrupt too, since the directory's
 //! own version says what may be in it.
 
+pub mod history;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
