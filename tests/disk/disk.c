@@ -21,6 +21,10 @@
  *
  * Nothing fails for what is in the folder itself, so that a test can keep notes there.
  *
+ * Of an fsync of a file that fails, every other open description of that file hears as well,
+ * once, with its next fsync or one that is under way: so it is in Linux since 4.13. By the same
+ * description the next one goes well, and has written nothing of what was lost.
+ *
  * The log is a sequence of records: `struct record`, then path, second path and
  * data. Paths are relative to the folder. A record is written before the call
  * that it describes returns to the process, and in the order in which the calls
@@ -63,7 +67,15 @@ struct record {
 };
 
 #define DESCRIPTORS 65536
-static struct { bool watched, directory; char *path; } files[DESCRIPTORS];
+static struct {
+    bool watched, directory;
+    char *path;
+    dev_t device;
+    ino_t inode;
+    uint64_t description; /* of what was opened: the same for duplicates */
+    int owed;             /* the error of another description's fsync that this one has not heard of */
+} files[DESCRIPTORS];
+static uint64_t descriptions;
 static char root[PATH_MAX];
 static size_t root_length;
 static int log_fd = -1;
@@ -215,6 +227,10 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
         if ((flags & O_TMPFILE) == O_TMPFILE) die("O_TMPFILE is not known");
         files[fd].watched = true;
         files[fd].directory = S_ISDIR(now.st_mode);
+        files[fd].device = now.st_dev;
+        files[fd].inode = now.st_ino;
+        files[fd].description = ++descriptions;
+        files[fd].owed = 0;
         free(files[fd].path);
         files[fd].path = strdup(name);
         struct record record = { .kind = OPEN, .fd = fd };
@@ -309,8 +325,8 @@ static int duplicated(int fd, int other) {
     if (other >= 0 && watched(fd)) {
         pthread_mutex_lock(&lock);
         files[other].watched = true;
-        files[other].directory = files[fd].directory;
         free(files[other].path);
+        files[other] = files[fd];
         files[other].path = strdup(files[fd].path);
         note((struct record){ .kind = DUP, .fd = fd, .number = (uint64_t)other }, NULL, NULL, NULL, 0);
         pthread_mutex_unlock(&lock);
@@ -403,21 +419,41 @@ int posix_fallocate64(int fd, off64_t at, off64_t length) {
 }
 int posix_fallocate(int fd, off_t at, off_t length) { return posix_fallocate64(fd, at, length); }
 
+/* With the lock held: others that have the file open will hear of it. */
+static void owe(int fd, int error) {
+    for (int other = 0; other < DESCRIPTORS; other++) {
+        bool same = files[other].device == files[fd].device && files[other].inode == files[fd].inode;
+        if (files[other].watched && same && files[other].description != files[fd].description)
+            files[other].owed = error;
+    }
+}
+
+/* With the lock held: what is owed to a description, once. */
+static int heard(int fd) {
+    int owed = files[fd].owed;
+    for (int other = 0; owed && other < DESCRIPTORS; other++)
+        if (files[other].watched && files[other].description == files[fd].description) files[other].owed = 0;
+    return owed;
+}
+
 static int synced(int fd, int (*real)(int)) {
     if (!watched(fd)) return real(fd);
     long slow = 0;
     pthread_mutex_lock(&lock);
     uint64_t began = records;
     int error = fault(fd, files[fd].directory ? DIRSYNC : FSYNC, &slow);
+    if (error && !files[fd].directory) owe(fd, error);
     pthread_mutex_unlock(&lock);
     if (slow) nanosleep(&(struct timespec){ slow / 1000, slow % 1000 * 1000000 }, NULL);
     int result = error ? -1 : real(fd);
     if (!error && result) error = errno;
     pthread_mutex_lock(&lock);
+    int owed = heard(fd);
+    if (!error) error = owed;
     note((struct record){ .kind = SYNC, .fd = fd, .error = (uint16_t)error, .number = began }, NULL, NULL, NULL, 0);
     pthread_mutex_unlock(&lock);
     errno = error;
-    return result;
+    return error ? -1 : 0;
 }
 int fsync(int fd) { return synced(fd, REAL(fsync)); }
 int fdatasync(int fd) { return synced(fd, REAL(fdatasync)); }
