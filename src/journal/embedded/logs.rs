@@ -33,16 +33,7 @@ pub type Flushed = HashMap<u64, u64>;
 
 /// Makes the logs ready, `anew` also those that have only what is to be kept.
 pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) -> io::Result<()> {
-    let mut logs: Vec<(u64, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(home)? {
-        let path = entry?.path();
-        let number =
-            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jnl"));
-        if let Some(number) = number.and_then(|number| number.parse().ok()) {
-            logs.push((number, path));
-        }
-    }
-    logs.sort_unstable();
+    let logs = list(home)?;
     let last = logs.last().map(|(number, _)| *number);
     for (number, path) in &logs {
         let log = std::fs::read(path)?;
@@ -68,6 +59,21 @@ pub fn prepare(home: &Path, flushed: &Flushed, anew: bool, metrics: &Metrics) ->
         }
     }
     disk::sync_folder(home)
+}
+
+/// The logs of a store by their numbers, the one that is written to last.
+pub fn list(home: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(home)? {
+        let path = entry?.path();
+        let number =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jnl"));
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            logs.push((number, path));
+        }
+    }
+    logs.sort_unstable();
+    Ok(logs)
 }
 
 /// What tables do not have. Whether that is less than there is.

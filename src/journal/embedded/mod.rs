@@ -29,6 +29,7 @@ mod dead;
 mod disk;
 mod expire;
 mod fill;
+mod fsync;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod gone;

@@ -1,7 +1,8 @@
 //! The storage library, and nothing of it beyond this file but batches and reads.
 //!
 //! **Guarantees.** A [`Batch`] is written whole or not at all. What was
-//! committed before [`Store::sync`] returned is on the disk.
+//! committed before [`Store::sync`] returned is on the disk, and tables have
+//! nothing that was not in the log, on the disk, before.
 //!
 //! A key of `events` and `ready` is written once and removed once, and a flush
 //! that meets both writes neither. But the library keeps its log until every
@@ -22,6 +23,7 @@ use fjall::{
 };
 use lsm_tree::SequenceNumberCounter as Counter;
 
+use super::fsync::Fsync;
 use super::keys;
 use super::point;
 use super::record::{Corrupt, Reader};
@@ -93,6 +95,7 @@ pub struct Store {
     meta: Keyspace,
     /// Requests to flush that the library's thread may not have met yet.
     asked: AtomicUsize,
+    fsync: Fsync,
     syncs: AtomicU64,
     /// Of the directory; goes with the database, which comes before it here.
     lock: Arc<File>,
@@ -196,6 +199,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let database = Database::builder(path)
             .cache_size(cache)
+            // With more of them tables could get what the log does not have yet: see `fsync.rs`.
             .worker_threads(1)
             .max_journaling_size(LOG_BYTES)
             .manual_journal_persist(true)
@@ -218,6 +222,7 @@ impl Store {
                     .index_block_pinning_policy(PinningPolicy::disabled())
             })
         };
+        let fsync = Fsync::new(path).map_err(fjall::Error::Io)?;
         Ok(Self {
             events: queue("events")?,
             shares: index("shares")?,
@@ -231,6 +236,7 @@ impl Store {
             meta: index("meta")?,
             database,
             asked: AtomicUsize::new(0),
+            fsync,
             syncs: AtomicU64::new(0),
             lock,
             #[cfg(test)]
@@ -315,7 +321,9 @@ impl Store {
             return Err(fjall::Error::Io(std::io::Error::other("a test failed this fsync")).into());
         }
         let start = Instant::now();
-        self.database.persist(PersistMode::SyncData)?;
+        self.fsync.all().map_err(fjall::Error::Io)?;
+        // Fails if the thread that flushes has.
+        self.database.persist(PersistMode::Buffer)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(start.elapsed())
     }

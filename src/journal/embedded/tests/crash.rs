@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! child: journal under load, on a recorded disk; it writes to LEDGER, on the same disk,
-//!        what was acknowledged and what it is about to settle
+//!        what it is about to append and to settle, and what was acknowledged
 //! test:  for many moments of the log, and for several ways to lose what was not fsynced:
 //!        open the journal on what is left, and compare with LEDGER as it was at that moment
 //! ```
 
 #![expect(clippy::print_stdout, reason = "figures that the documentation gives")]
 
+mod fsync;
 mod full_disk;
 mod ledger;
 mod load;

@@ -28,6 +28,9 @@ impl Ledger {
 pub(super) struct Promised {
     /// By webhook: acknowledged, and nobody was about to settle it.
     pub(super) pending: BTreeMap<u8, BTreeSet<String>>,
+    /// Not acknowledged, and nobody was about to settle it: whether it is there is open, for
+    /// which of its webhooks.
+    pub(super) tried: BTreeMap<String, Vec<u8>>,
     /// How many times the store was opened again.
     pub(super) reopened: u64,
     /// Acknowledged, the last of them.
@@ -42,10 +45,14 @@ impl Promised {
         let mut settling: HashSet<(u8, String)> = HashSet::new();
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         for line in complete.lines() {
+            let numbers = |list: &str| -> Vec<u8> {
+                list.split(',').map(|number| number.parse().expect("a number")).collect()
+            };
             match line.split(' ').collect::<Vec<_>>()[..] {
+                ["TRYING", id, webhooks] => drop(promised.tried.insert(id.to_owned(), numbers(webhooks))),
                 ["STORED", id, webhooks] => {
-                    let webhooks: Vec<u8> =
-                        webhooks.split(',').map(|n| n.parse().expect("a number")).collect();
+                    let webhooks = numbers(webhooks);
+                    promised.tried.remove(id);
                     for webhook in webhooks.iter().filter(|n| !settling.contains(&(**n, id.to_owned()))) {
                         promised.pending.entry(*webhook).or_default().insert(id.to_owned());
                     }
@@ -54,6 +61,9 @@ impl Promised {
                 ["SETTLING", webhook, id] => {
                     let webhook = webhook.parse().expect("a number");
                     promised.pending.entry(webhook).or_default().remove(id);
+                    if let Some(webhooks) = promised.tried.get_mut(id) {
+                        webhooks.retain(|tried| *tried != webhook);
+                    }
                     settling.insert((webhook, id.to_owned()));
                 }
                 ["DROPPING", webhook] => drop(promised.pending.remove(&webhook.parse().expect("a number"))),

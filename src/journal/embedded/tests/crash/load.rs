@@ -46,6 +46,7 @@ async fn child() {
             let bytes = if at + large >= events { 60_000 } else { 50 + dice.below(1500) };
             let id = format!("e{at}");
             let list: Vec<_> = webhooks.iter().map(u8::to_string).collect();
+            ledger.say(&format!("TRYING {id} {}", list.join(",")));
             lines.push(format!("STORED {id} {}", list.join(",")));
             let event = random_event(&mut dice, &id, bytes);
             batch.push(Append { event, webhooks: webhooks.into_iter().map(webhook).collect() });

@@ -1,4 +1,7 @@
 //! What a crash may have left, opened and compared with what was promised.
+//!
+//! What was not acknowledged may be there or not, but not in part: its producer repeats it, and
+//! must not be told that it is a duplicate when its deliveries are missing.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -76,11 +79,20 @@ pub(super) async fn check(folder: &Path, promised: &Promised, what: &str) {
         assert!(lost.is_empty(), "{what}: lost for webhook {number}: {lost:?}");
     }
     if let Some((id, webhooks)) = &promised.last {
-        let repeat =
-            Append { event: event(id, "u"), webhooks: webhooks.iter().copied().map(webhook).collect() };
-        assert_eq!(soon(journal.append(vec![repeat])).await, [Appended::Duplicate], "{what}: {id}");
+        assert_eq!(repeat(&journal, id, webhooks).await, [Appended::Duplicate], "{what}: {id}");
+    }
+    for (id, webhooks) in &promised.tried {
+        if repeat(&journal, id, webhooks).await == [Appended::Duplicate] {
+            let is_there = |number| found.get(number).is_some_and(|ids| ids.contains(id));
+            assert!(webhooks.iter().all(is_there), "{what}: {id} for {webhooks:?} is a duplicate of nothing");
+        }
     }
     soon(journal.close()).await.unwrap_or_else(|cause| panic!("{what}: {cause}"));
+}
+
+async fn repeat(journal: &Embedded, id: &str, webhooks: &[u8]) -> Vec<Appended> {
+    let webhooks = webhooks.iter().copied().map(webhook).collect();
+    soon(journal.append(vec![Append { event: event(id, "u"), webhooks }])).await
 }
 
 /// Is printed by whatever panics while it is there.
