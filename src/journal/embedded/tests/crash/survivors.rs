@@ -9,7 +9,7 @@ use std::path::Path;
 use super::super::disk::log::Op;
 use super::super::disk::world::{self, Crash, World};
 use super::super::disk::{self, Dice, Disk};
-use super::super::{contents, event, recount, soon, webhook};
+use super::super::{contents, event, soon, webhook};
 use super::ledger::Promised;
 use crate::journal::embedded::{Config, Embedded};
 use crate::journal::{Append, Appended, Journal};
@@ -32,8 +32,6 @@ pub(super) async fn look(
     let others = ops.len().div_ceil((states / 4).max(1)).max(1);
     let mut world = World::new();
     let mut looked = 0;
-    // From an fsync that failed until the logs are written again.
-    let mut torn = false;
     for (i, op) in ops.iter().enumerate() {
         let before = likely.contains(&i) && dice.below(every) == 0;
         if before || dice.below(others) == 0 {
@@ -52,14 +50,10 @@ pub(super) async fn look(
             // It stays where it is if this fails.
             left.disable_cleanup(true);
             let what = Said(format!("{what}, in {}", left.path().display()));
-            recount::MAY_BE_WRONG.set(torn);
             check(left.path(), &promised, &what.0).await;
-            recount::MAY_BE_WRONG.set(false);
             left.disable_cleanup(false);
             looked += 1;
         }
-        let written_again = matches!(op, Op::Rename { to, .. } if Path::new(to).extension().is_some_and(|kind| kind == "jnl"));
-        torn = (torn && !written_again) || matches!(op, Op::Sync { failed: true, .. });
         world.apply(op);
     }
     let end = disk::folder();
