@@ -11,7 +11,7 @@ demo: ## show it all at work; with KEEP=1 it stays up for you to try things
 
 test: ## run every test, against a real API server that it starts and stops
 	tests/control-plane.sh
-	tools/chart-tools run tools/control-plane run -- cargo test --locked
+	tools/chart-tools run tools/nats-tools run tools/control-plane run -- cargo test --locked
 
 test-crash: ## kill the journal and the program 200 times each, cut the power at some thousand moments, damage files
 	HERALD_TEST_KILLS=200 HERALD_TEST_CRASH_STATES=2000 cargo test --locked --lib -- --include-ignored --nocapture \

@@ -24,6 +24,7 @@ pub mod chaos;
 pub mod clock;
 pub mod embedded;
 pub mod inspect;
+pub mod jetstream;
 pub mod limits;
 pub mod metrics;
 mod record;
@@ -176,6 +177,11 @@ pub trait Lane: Send + 'static {
 pub trait Lease: Send + 'static {
     /// What to deliver.
     fn delivery(&self) -> &Delivery;
+
+    /// Whether an attempt may begin: not once its lane may be another dispatcher's.
+    fn is_good(&self) -> bool {
+        true
+    }
 
     /// Says what came of it. `Settled::Ok` means that the journal acts on it,
     /// and that a crash forgets it for [`OUTCOME_LOSS_WINDOW`] at most.

@@ -278,7 +278,8 @@ impl<'a> Reader<'a> {
         EventType::ALL.into_iter().find(|t| type_code(*t) == code).ok_or(Corrupt(self.kind))
     }
 
-    fn block(&mut self) -> Result<&'a [u8], Corrupt> {
+    /// The next bytes, after their length.
+    pub fn block(&mut self) -> Result<&'a [u8], Corrupt> {
         let length = self.u32()?;
         self.take(usize::try_from(length).map_err(|_| Corrupt(self.kind))?)
     }

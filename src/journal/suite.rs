@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use super::chaos::Chaos;
 use super::embedded::{Config, Embedded};
+use super::jetstream::tests::server::Server;
+use super::jetstream::{self, JetStream};
 use crate::model::{Clock, ManualClock, Timestamp};
 
 /// Runs the suite against what `$make` makes of a clock: a journal, and what keeps it.
@@ -45,7 +47,7 @@ macro_rules! engine {
             async fn $test() {
                 let hand = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
                 let make = $make;
-                let (journal, _keep) = make(hand.clock());
+                let (journal, _keep) = make(hand.clock()).await;
                 tokio::time::timeout(Duration::from_mins(5), super::$subject::$test(journal, hand))
                     .await
                     .expect("it ends");
@@ -54,18 +56,27 @@ macro_rules! engine {
     };
 }
 
-fn embedded(clock: Clock) -> (Embedded, tempfile::TempDir) {
+async fn embedded(clock: Clock) -> (Embedded, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = Config::new(folder.path());
     (Embedded::open(config, clock).expect("it opens"), folder)
 }
 
+async fn jetstream(clock: Clock) -> (JetStream, Server) {
+    let server = Server::start();
+    let config = jetstream::Config { replicas: 1, ..jetstream::Config::new(&server.url) };
+    let journal = Box::pin(JetStream::open(config, clock)).await.expect("it opens");
+    journal.ready().await;
+    (journal, server)
+}
+
 engine!(of_the_embedded_engine, embedded);
-engine!(of_a_misbehaving_engine, |clock| {
-    let (journal, folder) = embedded(clock);
+engine!(of_the_engine_on_jetstream, jetstream);
+engine!(of_a_misbehaving_engine, async |clock| {
+    let (journal, folder) = embedded(clock).await;
     (Chaos::new(journal, 1), folder)
 });
-engine!(of_another_misbehaving_engine, |clock| {
-    let (journal, folder) = embedded(clock);
+engine!(of_another_misbehaving_engine, async |clock| {
+    let (journal, folder) = embedded(clock).await;
     (Chaos::new(journal, 2), folder)
 });

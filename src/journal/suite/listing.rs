@@ -113,17 +113,20 @@ pub(super) async fn a_page_of_large_events_is_short_and_none_is_left_out<J: Insp
     for id in 0..40 {
         store(&journal, vec![large(id)]).await;
     }
-    let (mut cursor, mut listed) = (None, BTreeSet::new());
-    loop {
-        let Ok(page) = journal.pending(webhook(1), cursor.clone(), 1000).await else { continue };
-        assert!(page.items.len() < 20, "{} events of {BYTES} bytes are in memory", page.items.len());
-        listed.extend(page.items.into_iter().map(|pending| pending.event.id.clone()));
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
+    let list = async || {
+        let (mut cursor, mut listed) = (None, BTreeSet::new());
+        loop {
+            let Ok(page) = journal.pending(webhook(1), cursor.clone(), 1000).await else { continue };
+            assert!(page.items.len() < 20, "{} events of {BYTES} bytes are in memory", page.items.len());
+            listed.extend(page.items.into_iter().map(|pending| pending.event.id.clone()));
+            cursor = page.next;
+            if cursor.is_none() {
+                return listed;
+            }
         }
-    }
-    assert_eq!(listed.len(), 40);
+    };
+    // A listing may be stale, but leaves nothing out for ever.
+    while list().await.len() < 40 {}
 }
 
 pub(super) async fn a_forgotten_letter_is_gone_and_others_stay<J: Inspect>(journal: J, _: ManualClock) {

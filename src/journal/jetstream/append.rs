@@ -1,0 +1,456 @@
+//! Appending: what waits goes into one message, which is durable before anybody is answered.
+//!
+//! ```text
+//! append ── known? coming? full? ──> waiting ── as many as fit ──> one message ──> server
+//!                                                                       │
+//!                              Stored | NotStored | Unknown <── answer ─┘
+//! ```
+//!
+//! Messages are on their way side by side, so a message is as large as what
+//! came while those before it were: few events a message when little comes,
+//! many when much does. A call that does not fit into one message is a batch of its own,
+//! which the server stores whole or not at all.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::core::{Core, WAITING_BYTES};
+use super::publish::{Outgoing, PublishError, publish_all};
+use super::wire::{AppendIndex, INDEX, Indexed, MOST_EVENTS, MOST_INDEX, encode_events};
+use crate::journal::record::{event_length, short_hash};
+use crate::journal::{Append, Appended, RefusedReason};
+use crate::model::{Event, EventKey, Timestamp, WebhookUid};
+
+/// Messages that are on their way at one time.
+const SIDE_BY_SIDE: usize = 4;
+
+/// The most bytes of events in a message that several calls share.
+const BODY: usize = 256 << 10;
+
+/// Bytes of a message that are for its headers.
+const HEADERS: usize = 80 << 10;
+
+/// A call that waits for its message.
+struct Call {
+    namespace: Arc<str>,
+    items: Vec<Item>,
+    bytes: usize,
+    answer: oneshot::Sender<Result<(), PublishError>>,
+}
+
+/// An event that is not known.
+struct Item {
+    event: Arc<Event>,
+    indexed: Indexed,
+}
+
+/// Takes calls to [`run`].
+#[derive(Clone)]
+pub struct Appends(mpsc::UnboundedSender<Call>);
+
+/// Where [`run`] takes them from.
+pub struct Calls(mpsc::UnboundedReceiver<Call>);
+
+/// A way for calls; what is in it is bounded by [`Core::room`].
+pub fn channel() -> (Appends, Calls) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Appends(sender), Calls(receiver))
+}
+
+/// What is to be done with a batch.
+enum Admission {
+    /// Some of it is on its way already.
+    Wait,
+    Refuse(RefusedReason),
+    /// All of it is known.
+    Known,
+    /// It is on its way; whether each item is a repeat, and where the answer comes.
+    Sent(Vec<bool>, oneshot::Receiver<Result<(), PublishError>>),
+}
+
+impl Appends {
+    /// See [`crate::journal::Journal::append_within`].
+    pub async fn append(&self, core: &Core, batch: Vec<Append>, most: Option<u64>) -> Vec<Appended> {
+        let count = batch.len();
+        let all = |answer: Appended| vec![answer; count];
+        let Some(namespace) = batch.first().map(|append| Arc::from(append.event.namespace.as_str())) else {
+            return Vec::new();
+        };
+        let bytes: usize = batch.iter().map(|append| event_length(&append.event)).sum();
+        let permits = u32::try_from(bytes.clamp(1, WAITING_BYTES)).unwrap_or(u32::MAX);
+        let Ok(_room) = core.room.acquire_many(permits).await else {
+            return all(Appended::Refused(RefusedReason::Unavailable));
+        };
+        let keys: Vec<EventKey> = batch.iter().map(|append| append.event.key()).collect();
+        let mut batch = Some(batch);
+        let (repeats, answer) = loop {
+            let ended = core.appended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if !core.is_open() {
+                return all(Appended::Refused(RefusedReason::Unavailable));
+            }
+            match self.admit(core, &namespace, &keys, &mut batch, most) {
+                Admission::Wait => ended.await,
+                Admission::Refuse(reason) => return all(Appended::Refused(reason)),
+                Admission::Known => return all(Appended::Duplicate),
+                Admission::Sent(repeats, answer) => break (repeats, answer),
+            }
+        };
+        let stored = answer.await.unwrap_or(Err(PublishError::Unknown));
+        let answer = match stored {
+            Ok(()) => {
+                let each = |repeat| if repeat { Appended::Duplicate } else { Appended::Stored };
+                return repeats.into_iter().map(each).collect();
+            }
+            Err(PublishError::Full(_)) => Appended::Refused(RefusedReason::Full),
+            Err(PublishError::Superseded | PublishError::NotStored(_)) => {
+                Appended::Refused(RefusedReason::Unavailable)
+            }
+            Err(PublishError::Unknown) => Appended::Unknown,
+        };
+        all(answer)
+    }
+
+    /// Looks at a batch and sends what is new of it, under one lock: of two with the same event,
+    /// one waits for the other.
+    fn admit(
+        &self,
+        core: &Core,
+        namespace: &Arc<str>,
+        keys: &[EventKey],
+        batch: &mut Option<Vec<Append>>,
+        most: Option<u64>,
+    ) -> Admission {
+        let mut inner = core.lock();
+        if keys.iter().any(|key| inner.is_coming(key)) {
+            return Admission::Wait;
+        }
+        let mut seen = HashSet::new();
+        let repeats: Vec<bool> =
+            keys.iter().map(|key| inner.fold.knows(namespace, key) || !seen.insert(*key)).collect();
+        let appends = batch.as_deref().unwrap_or_default();
+        let new = |repeat: &&bool| !**repeat;
+        if !repeats.iter().any(|repeat| !repeat) {
+            return Admission::Known;
+        }
+        let bytes: u64 = appends
+            .iter()
+            .zip(&repeats)
+            .filter(|(append, repeat)| new(repeat) && !append.webhooks.is_empty())
+            .map(|(append, _)| event_length(&append.event) as u64)
+            .sum();
+        let (of_namespace, of_all) = inner.waiting(namespace);
+        if bytes > 0 && most.is_some_and(|most| of_namespace + bytes > most) {
+            return Admission::Refuse(RefusedReason::OverQuota);
+        }
+        if of_all + bytes > core.config.max_bytes || inner.fold.deliveries() > core.config.max_deliveries {
+            return Admission::Refuse(RefusedReason::Full);
+        }
+        let items: Vec<Item> = batch
+            .take()
+            .unwrap_or_default()
+            .into_iter()
+            .zip(keys.iter().zip(&repeats))
+            .filter(|(_, (_, repeat))| new(repeat))
+            .map(|(append, (key, _))| Item::new(append, *key))
+            .collect();
+        for item in &items {
+            let waits = if item.indexed.webhooks.is_empty() { 0 } else { u64::from(item.indexed.size) };
+            inner.comes(item.indexed.key, namespace, waits);
+        }
+        let (answer, answered) = oneshot::channel();
+        let bytes = items.iter().map(|item| item.indexed.size as usize + 4).sum();
+        let _ = self.0.send(Call { namespace: Arc::clone(namespace), items, bytes, answer });
+        Admission::Sent(repeats, answered)
+    }
+}
+
+impl Item {
+    fn new(append: Append, key: EventKey) -> Self {
+        let Append { event, webhooks } = append;
+        let size = u32::try_from(event_length(&event)).unwrap_or(u32::MAX);
+        let user = short_hash(&event.subject);
+        Self { indexed: Indexed { key, user, size, webhooks }, event }
+    }
+}
+
+/// How many bytes they add to an index in which these webhooks stand already.
+fn weight(items: &[Item], known: &mut HashSet<WebhookUid>) -> usize {
+    let mut each = |item: &Item| {
+        let webhooks = &item.indexed.webhooks;
+        let fresh = webhooks.iter().filter(|webhook| known.insert(**webhook)).count();
+        AppendIndex::weight(webhooks.len(), fresh)
+    };
+    items.iter().map(&mut each).sum()
+}
+
+/// Stores what comes, until nothing can come any more.
+pub async fn run(core: Arc<Core>, Calls(mut calls): Calls) {
+    let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
+    let mut sending = JoinSet::new();
+    let mut left: Option<Call> = None;
+    loop {
+        // The place first: what comes meanwhile goes into the same message.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        while sending.try_join_next().is_some() {}
+        let first = match left.take() {
+            Some(call) => Some(call),
+            None => calls.recv().await,
+        };
+        let Some(first) = first else { break };
+        let (mut bytes, mut index, mut events) = (0, 0, 0);
+        let mut known = HashSet::new();
+        let mut add = |call: &Call| {
+            bytes += call.bytes;
+            index += weight(&call.items, &mut known);
+            events += call.items.len();
+            (bytes, index, events)
+        };
+        add(&first);
+        let mut group = vec![first];
+        while let Ok(call) = calls.try_recv() {
+            let (bytes, index, events) = add(&call);
+            let same = group.first().is_some_and(|first| first.namespace == call.namespace);
+            if !same || bytes > BODY || index > MOST_INDEX || events > MOST_EVENTS {
+                left = Some(call);
+                break;
+            }
+            group.push(call);
+        }
+        let core = Arc::clone(&core);
+        sending.spawn(async move {
+            store(&core, group).await;
+            drop(place);
+        });
+    }
+    while sending.join_next().await.is_some() {}
+}
+
+async fn store(core: &Core, group: Vec<Call>) {
+    let Some(namespace) = group.first().map(|call| Arc::clone(&call.namespace)) else { return };
+    let (mut items, mut answers) = (Vec::new(), Vec::new());
+    for call in group {
+        items.extend(call.items);
+        answers.push(call.answer);
+    }
+    core.metrics.batch.observe(u32::try_from(items.len()).map_or(f64::MAX, f64::from));
+    let accepted_at = core.clock.now();
+    let most = core.client.max_payload().saturating_sub(HEADERS).max(HEADERS);
+    let plan = lay_out(&items, accepted_at, most);
+    let bodies: Vec<Arc<[Arc<Event>]>> =
+        plan.iter().map(|(_, places)| items.get(places.clone()).unwrap_or_default()).map(events_of).collect();
+    let subject = core.names.append(&namespace);
+    let messages = plan
+        .iter()
+        .zip(&bodies)
+        .map(|((index, _), events)| {
+            let mut headers = HeaderMap::new();
+            headers.insert(INDEX, index.encode());
+            let body = if events.is_empty() {
+                Bytes::new()
+            } else {
+                encode_events(events.iter().map(AsRef::as_ref), accepted_at)
+            };
+            Outgoing { subject: subject.clone(), headers, body }
+        })
+        .collect();
+    let stored = publish_all(&core.client, messages).await;
+    let mut inner = core.lock();
+    match &stored {
+        Ok(last) => {
+            let first = last + 1 - bodies.len() as u64;
+            for (sequence, body) in (first..).zip(bodies) {
+                if !body.is_empty() {
+                    core.bodies.put(sequence, body);
+                }
+            }
+            // What was stored is coming until it is read, so that a repeat of it waits.
+        }
+        Err(error) => {
+            if !matches!(error, PublishError::Unknown) {
+                tracing::debug!(%error, "events were not stored");
+            }
+            for item in &items {
+                inner.came(&item.indexed.key);
+            }
+        }
+    }
+    drop(inner);
+    for answer in answers {
+        let _ = answer.send(stored.clone().map(|_| ()));
+    }
+    core.appended.notify_waiters();
+}
+
+fn events_of(items: &[Item]) -> Arc<[Arc<Event>]> {
+    items.iter().map(|item| Arc::clone(&item.event)).collect()
+}
+
+/// A message that is to be written, and the places of the events that stand in it: for one with
+/// only the rest of an event's webhooks, none.
+type Planned = (AppendIndex, Range<usize>);
+
+/// The messages for these events.
+fn lay_out(items: &[Item], accepted_at: Timestamp, most: usize) -> Vec<Planned> {
+    let mut layout = Layout { accepted_at, most, ..Layout::default() };
+    for (number, item) in items.iter().enumerate() {
+        layout.add(number, &item.indexed);
+    }
+    layout.messages
+}
+
+/// Messages as they are filled.
+struct Layout {
+    accepted_at: Timestamp,
+    /// Bytes of a body.
+    most: usize,
+    messages: Vec<Planned>,
+    /// Of the last of them.
+    bytes: usize,
+    index: usize,
+    known: HashSet<WebhookUid>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        let (messages, known) = (Vec::new(), HashSet::new());
+        Self { accepted_at: Timestamp::from_millis(0), most: 0, messages, bytes: 0, index: 0, known }
+    }
+}
+
+impl Layout {
+    fn add(&mut self, number: usize, event: &Indexed) {
+        let size = event.size as usize + 4;
+        let fresh = event.webhooks.iter().filter(|webhook| !self.known.contains(webhook)).count();
+        let weight = AppendIndex::weight(event.webhooks.len(), fresh);
+        let full = self.messages.last().is_none_or(|(last, _)| {
+            last.back > 0
+                || self.bytes + size > self.most
+                || self.index + weight > MOST_INDEX
+                || last.events.len() == MOST_EVENTS
+        });
+        if full {
+            self.begin(0, 0, number..number);
+        }
+        // As many webhooks as fit, and the others in messages of their own.
+        let fits = weight <= MOST_INDEX;
+        let (head, mut rest) = event.webhooks.split_at(if fits { event.webhooks.len() } else { Self::ALONE });
+        let place = self.put(event, head);
+        if let Some((_, places)) = self.messages.last_mut() {
+            places.end = number + 1;
+        }
+        self.bytes += size;
+        self.index += weight;
+        self.known.extend(head);
+        let mut back = 0;
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_at(Self::ALONE.min(rest.len()));
+            rest = tail;
+            back += 1;
+            self.begin(back, place, number..number);
+            self.put(event, head);
+        }
+    }
+
+    /// So many webhooks fit into the index of a message with one event.
+    const ALONE: usize =
+        (MOST_INDEX - AppendIndex::weight(0, 0)) / (AppendIndex::weight(1, 1) - AppendIndex::weight(0, 0));
+
+    fn begin(&mut self, back: u16, first: u16, places: Range<usize>) {
+        (self.bytes, self.index) = (0, 0);
+        self.known.clear();
+        let accepted_at = self.accepted_at;
+        self.messages.push((AppendIndex { accepted_at, back, events: Vec::new(), first }, places));
+    }
+
+    /// Adds an event to the last message; its place there.
+    fn put(&mut self, event: &Indexed, webhooks: &[WebhookUid]) -> u16 {
+        let Some((message, _)) = self.messages.last_mut() else { return 0 };
+        let place = u16::try_from(message.events.len()).unwrap_or(u16::MAX);
+        message.events.push(Indexed { webhooks: webhooks.to_vec(), ..*event });
+        place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EventType;
+
+    fn item(n: usize, bytes: usize, webhooks: usize) -> Item {
+        let event = Event {
+            namespace: "identity".to_owned(),
+            id: n.to_string(),
+            source: "/idp".to_owned(),
+            event_type: EventType::UserCreated,
+            subject: "user-1".to_owned(),
+            time: Timestamp::from_millis(0),
+            data: Bytes::from(vec![b'x'; bytes]),
+        };
+        let webhook = |n: usize| {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            WebhookUid::from_bytes(bytes)
+        };
+        let key = event.key();
+        Item::new(Append { event: Arc::new(event), webhooks: (0..webhooks).map(webhook).collect() }, key)
+    }
+
+    /// Every event once, every webhook of it once, and every message within its bounds.
+    fn check(items: &[Item], most: usize) -> usize {
+        let messages = lay_out(items, Timestamp::from_millis(1), most);
+        let (mut bodies, mut deliveries) = (Vec::new(), Vec::new());
+        for (at, (index, places)) in messages.iter().enumerate() {
+            assert!(index.encode().len() <= 65_000, "{}", index.encode().len());
+            assert!(index.events.len() <= MOST_EVENTS);
+            let of = &messages[at - usize::from(index.back)];
+            assert!(index.back == 0 || (of.0.back == 0 && places.is_empty()));
+            let bytes: usize = items[places.clone()].iter().map(|item| item.indexed.size as usize + 4).sum();
+            assert!(bytes <= most || places.len() == 1, "{bytes}");
+            bodies.extend(places.clone());
+            for (place, event) in index.events.iter().enumerate() {
+                let number = of.1.start + usize::from(index.first) + place;
+                assert_eq!(event.key, items[number].indexed.key);
+                deliveries.extend(event.webhooks.iter().map(|webhook| (number, *webhook)));
+            }
+        }
+        assert_eq!(bodies, (0..items.len()).collect::<Vec<_>>());
+        deliveries.sort_unstable();
+        let expected: Vec<_> = items
+            .iter()
+            .enumerate()
+            .flat_map(|(number, item)| item.indexed.webhooks.iter().map(move |webhook| (number, *webhook)))
+            .collect();
+        assert_eq!(deliveries, expected);
+        messages.len()
+    }
+
+    #[test]
+    fn events_are_laid_out_in_as_few_messages_as_hold_them() {
+        let many = |count, bytes, webhooks| (0..count).map(|n| item(n, bytes, webhooks)).collect::<Vec<_>>();
+        assert_eq!(check(&many(1, 800, 1), 900_000), 1);
+        assert_eq!(check(&many(500, 800, 3), 900_000), 1);
+        assert_eq!(check(&many(1000, 100, 1), 900_000), 1);
+        assert_eq!(check(&many(100, 20_000, 1), 900_000), 3);
+        assert_eq!(check(&many(3, 1_000_000, 1), 900_000), 3);
+        assert_eq!(check(&many(10, 800, 1000), 900_000), 1);
+    }
+
+    #[test]
+    fn an_event_with_more_webhooks_than_an_index_holds_goes_on_in_the_next_messages() {
+        assert_eq!(check(&[item(0, 100, 10_000)], 900_000), 5);
+        let mixed: Vec<_> = [3, 6000, 1, 0, 2500, 2600]
+            .iter()
+            .enumerate()
+            .map(|(n, webhooks)| item(n, 100, *webhooks))
+            .collect();
+        check(&mixed, 900_000);
+    }
+}

@@ -1,0 +1,177 @@
+//! Which partitions this dispatcher runs, and for how long.
+//!
+//! ```text
+//! every RENEW   "I am alive" ──stored──> the lease is good for LEASE from when it was sent
+//! every LOOK    who is alive, who runs what ──> plan ──> claim | give back
+//! claim         "mine", if nobody has written so since ──stored, and read──> its lanes may be run
+//! ```
+//!
+//! **Guarantees.** At most one dispatcher may write what came of a partition's
+//! deliveries: each such write names the message that made it the owner, and
+//! the server refuses it once there is another. A dispatcher acts for its
+//! partitions only while its lease is good by its own clock that only counts
+//! on; another takes them over only when, by its own such clock, the lease has
+//! been silent for all of [`LEASE`]. So none has to trust the other's time.
+//!
+//! What cannot be recalled is an attempt that runs: lanes with per-user order
+//! wait for the longest there can be, others go on at once, which may repeat.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::core::{Core, LAST_ATTEMPT, LEASE};
+use super::names::PARTITIONS;
+use super::plan::{View, plan};
+use super::publish::{Outgoing, PublishError, publish};
+use super::tail;
+
+/// How often a dispatcher says that it is alive.
+const RENEW: Duration = Duration::from_secs(2);
+
+/// How often it looks who runs what.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The most partitions that are claimed at a look: so that who comes first does not take all
+/// before the next is there.
+const AT_ONCE: usize = PARTITIONS;
+
+/// How long a partition that is given back may take to become quiet.
+const LEAVE: Duration = Duration::from_secs(35);
+
+/// Headers that make a write depend on who owns a partition.
+pub fn fence(headers: &mut HeaderMap, owner: String, epoch: u64) {
+    headers.insert("Nats-Expected-Last-Subject-Sequence", epoch.to_string());
+    headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", owner);
+}
+
+/// Says that this dispatcher is alive, until shutdown.
+pub async fn renew(core: Arc<Core>) {
+    let mut every = tokio::time::interval(RENEW);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while core.shutdown.run_until_cancelled(every.tick()).await.is_some() {
+        if !core.caught_up.load(Atomic::Acquire) {
+            every.reset_after(LOOK);
+            continue;
+        }
+        let sent = Instant::now();
+        match publish(&core.client, alive(&core, LEASE)).await {
+            Ok(_) => core.lock().lease_until = Some(sent + LEASE),
+            Err(error) => {
+                tracing::warn!(%error, "the lease of this dispatcher was not renewed");
+                every.reset_after(LOOK);
+            }
+        }
+    }
+}
+
+fn alive(core: &Core, lease: Duration) -> Outgoing {
+    let mut headers = HeaderMap::new();
+    headers.insert(tail::LEASE, lease.as_millis().to_string());
+    headers.insert(tail::CLOCK, core.clock.now().as_millis().to_string());
+    Outgoing { subject: core.names.member(&core.me), headers, body: Bytes::new() }
+}
+
+/// Claims and gives back, until shutdown.
+pub async fn run(core: Arc<Core>) {
+    let mut every = tokio::time::interval(LOOK);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while core.shutdown.run_until_cancelled(every.tick()).await.is_some() {
+        let now = Instant::now();
+        let moves = {
+            let inner = core.lock();
+            if inner.lease_until.is_none_or(|until| until <= now) {
+                continue;
+            }
+            let is_alive = |id: &str| {
+                id == core.me || inner.members.get(id).is_some_and(|member| now < member.seen + LEASE)
+            };
+            let owners = inner.partitions.iter().map(|part| part.owner.as_deref().filter(|id| is_alive(id)));
+            let members = inner.members.keys().map(String::as_str).filter(|id| is_alive(id));
+            let members = members.chain([core.me.as_str()]).collect();
+            plan(&View { me: &core.me, members, owners: owners.collect() })
+        };
+        let claims = moves.claim.into_iter().take(AT_ONCE).map(|index| claim(&core, index));
+        futures::future::join_all(claims).await;
+        if let Some(index) = moves.release {
+            give_back(&core, index).await;
+        }
+    }
+}
+
+/// Makes a partition this dispatcher's, unless another is quicker.
+async fn claim(core: &Arc<Core>, index: usize) {
+    let (epoch, predecessor) = {
+        let inner = core.lock();
+        let Some(part) = inner.partitions.get(index) else { return };
+        (part.epoch, part.owner.clone())
+    };
+    // It was not given back: attempts of its owner may still run.
+    let in_order_from = predecessor.filter(|owner| *owner != core.me).map(|_| Instant::now() + LAST_ATTEMPT);
+    match write_owner(core, index, epoch, &core.me).await {
+        Ok(sequence) => {
+            let (answer, read) = oneshot::channel();
+            core.lock().when_read(sequence, answer);
+            // All that the last owner wrote was read then.
+            if read.await.is_ok()
+                && core.lock().partitions.get(index).is_some_and(|part| part.epoch == sequence)
+            {
+                core.win(index, sequence, in_order_from);
+                tracing::debug!(partition = index, epoch = sequence, "a partition is run here");
+            }
+        }
+        Err(error) => tracing::debug!(partition = index, %error, "a partition was not claimed"),
+    }
+}
+
+/// Lets what is leased of a partition end, and says that it is free.
+async fn give_back(core: &Arc<Core>, index: usize) {
+    let Some(epoch) = leave(core, index) else { return };
+    let quiet = async {
+        while !core.lock().is_quiet(index) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(LEAVE, quiet).await.is_err() {
+        tracing::warn!(partition = index, "a partition is given back although attempts of it still run");
+    }
+    core.lose(&mut core.lock(), index);
+    if let Err(error) = write_owner(core, index, epoch, "").await {
+        tracing::debug!(partition = index, %error, "a partition was not given back; it is taken over in time");
+    }
+}
+
+/// Nothing new is leased of a partition from now on.
+fn leave(core: &Core, index: usize) -> Option<u64> {
+    let mut inner = core.lock();
+    let part = inner.partitions.get_mut(index)?;
+    part.leaving = true;
+    let epoch = part.mine;
+    inner.wake_claims(index);
+    epoch
+}
+
+async fn write_owner(core: &Core, index: usize, epoch: u64, member: &str) -> Result<u64, PublishError> {
+    let subject = core.names.owner(index);
+    let mut headers = HeaderMap::new();
+    headers.insert(tail::MEMBER, member);
+    headers.insert("Nats-Expected-Last-Subject-Sequence", epoch.to_string());
+    publish(&core.client, Outgoing { subject, headers, body: Bytes::new() }).await
+}
+
+/// Gives back everything, and says that this dispatcher goes.
+pub async fn leave_all(core: &Arc<Core>) {
+    let mine: Vec<usize> = {
+        let inner = core.lock();
+        (0..).zip(&inner.partitions).filter(|(_, part)| part.mine.is_some()).map(|(index, _)| index).collect()
+    };
+    futures::future::join_all(mine.into_iter().map(|index| give_back(core, index))).await;
+    if let Err(error) = publish(&core.client, alive(core, Duration::ZERO)).await {
+        tracing::debug!(%error, "the others were not told that this dispatcher goes");
+    }
+    core.lock().lease_until = None;
+}

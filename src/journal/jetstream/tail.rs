@@ -1,0 +1,140 @@
+//! Reads the log, from its beginning and for ever, headers only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::stream::Stream;
+use futures::StreamExt as _;
+
+use super::core::{Core, Inner, Member};
+use super::names::Subject;
+use super::wire::{AppendIndex, Changes, INDEX};
+use crate::journal::record::Corrupt;
+
+/// Who runs a partition; empty if nobody does.
+pub const MEMBER: &str = "Herald-Member";
+
+/// For how long a dispatcher says that it is alive, in milliseconds; 0 when it goes.
+pub const LEASE: &str = "Herald-Lease";
+
+/// The time on the journal's clock of who writes, in milliseconds since 1970.
+pub const CLOCK: &str = "Herald-Clock";
+
+/// How long it is waited until a consumer that failed is made again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Reads until shutdown.
+pub async fn run(core: Arc<Core>, stream: Stream<()>, until: u64) {
+    while !core.shutdown.is_cancelled() {
+        let read = core.shutdown.run_until_cancelled(follow(&core, &stream, until)).await;
+        let Some(Err(error)) = read else { continue };
+        tracing::warn!(%error, "the log cannot be followed; it is tried again");
+        core.shutdown.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+    }
+}
+
+async fn follow(core: &Core, stream: &Stream<()>, until: u64) -> Result<(), async_nats::Error> {
+    let position = core.lock().position;
+    if position >= until {
+        core.caught_up.store(true, Atomic::Release);
+    }
+    let consumer = stream
+        .create_consumer(pull::OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 },
+            headers_only: true,
+            description: Some(format!("the dispatcher {}", core.me)),
+            ..pull::OrderedConfig::default()
+        })
+        .await?;
+    let mut messages = consumer.messages().await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let sequence = message.info()?.stream_sequence;
+        let empty = HeaderMap::new();
+        apply(core, sequence, &message.subject, message.headers.as_ref().unwrap_or(&empty));
+        if sequence >= until && !core.caught_up.swap(true, Atomic::AcqRel) {
+            tracing::info!(position = sequence, "the log was read");
+        }
+    }
+    Ok(())
+}
+
+/// A message of the log was read.
+pub fn apply(core: &Core, sequence: u64, subject: &str, headers: &HeaderMap) {
+    let mut inner = core.lock();
+    if sequence <= inner.position {
+        return;
+    }
+    let applied = match core.names.parse(subject) {
+        None => Ok(()),
+        Some(Subject::Append(namespace)) => append(core, &mut inner, sequence, namespace, headers),
+        Some(Subject::Change) => change(core, &mut inner, headers),
+        Some(Subject::Owner(partition)) => {
+            own(core, &mut inner, sequence, partition, text(headers, MEMBER));
+            Ok(())
+        }
+        Some(Subject::Member(id)) => {
+            hear(&mut inner.members, id, headers);
+            Ok(())
+        }
+    };
+    if let Err(error) = applied {
+        tracing::error!(sequence, subject, %error, "a message of the log is damaged; it is left out");
+        core.metrics.damaged.inc();
+    }
+    inner.read_to(sequence);
+    drop(inner);
+    core.moved.notify_waiters();
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).map_or("", async_nats::HeaderValue::as_str)
+}
+
+fn append(
+    core: &Core,
+    inner: &mut Inner,
+    sequence: u64,
+    namespace: &str,
+    headers: &HeaderMap,
+) -> Result<(), Corrupt> {
+    let index = AppendIndex::decode(text(headers, INDEX))?;
+    let effects = inner.fold.append(sequence, namespace, &index);
+    let came = index.events.iter().filter(|event| inner.came(&event.key)).count();
+    core.follow(inner, effects);
+    core.metrics.live.set(i64::try_from(inner.fold.live()).unwrap_or(i64::MAX));
+    if came > 0 {
+        core.appended.notify_waiters();
+    }
+    Ok(())
+}
+
+fn change(core: &Core, inner: &mut Inner, headers: &HeaderMap) -> Result<(), Corrupt> {
+    let changes = Changes::decode(text(headers, INDEX))?;
+    let effects = inner.fold.change(changes);
+    core.follow(inner, effects);
+    core.metrics.live.set(i64::try_from(inner.fold.live()).unwrap_or(i64::MAX));
+    Ok(())
+}
+
+fn own(core: &Core, inner: &mut Inner, sequence: u64, index: usize, member: &str) {
+    let Some(part) = inner.partitions.get_mut(index) else { return };
+    part.owner = (!member.is_empty()).then(|| member.to_owned());
+    part.epoch = sequence;
+    if part.mine.is_some_and(|epoch| epoch != sequence) {
+        tracing::warn!(partition = index, owner = member, "another dispatcher has taken a partition over");
+        core.lose(inner, index);
+    }
+}
+
+fn hear(members: &mut HashMap<String, Member>, id: &str, headers: &HeaderMap) {
+    if text(headers, LEASE) == "0" {
+        members.remove(id);
+    } else {
+        members.insert(id.to_owned(), Member { seen: Instant::now() });
+    }
+}
