@@ -49,6 +49,21 @@ impl Op {
             | Self::Close(_) => true,
         }
     }
+
+    /// Who waits for the end, if it is that.
+    pub fn into_close(self) -> Option<oneshot::Sender<()>> {
+        match self {
+            Self::Close(answer) => Some(answer),
+            Self::Append(_)
+            | Self::Settle(_)
+            | Self::Park(_)
+            | Self::State(_)
+            | Self::Broken(_)
+            | Self::Barrier(_)
+            | Self::Forget(_)
+            | Self::Drop(..) => None,
+        }
+    }
 }
 
 /// Events that are stored together or not at all.

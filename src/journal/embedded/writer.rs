@@ -221,7 +221,12 @@ impl Writer {
                 self.fail(&cause);
                 // Who waits for what was taken learns it from the channel's end, which comes
                 // when it can be asked why.
+                let close = commit.close.take().or_else(|| ops.find_map(Op::into_close));
                 drop((ops, commit));
+                // A wish to close outlives what it was taken with: whoever has it waits for the end.
+                if let Some(close) = close {
+                    self.core.send(Op::Close(close));
+                }
                 return Some(Failed { cause, store: self.store });
             }
             let closing = commit.close.take();

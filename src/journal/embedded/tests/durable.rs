@@ -392,3 +392,23 @@ async fn a_journal_that_was_not_closed_in_order_is_made_durable_before_it_is_rea
     let mut lane = claim(&journal, 1).await;
     assert_eq!(ids(&mut lane, 1).await, ["a"]);
 }
+
+#[tokio::test]
+async fn a_journal_that_fails_as_it_is_closed_ends_all_the_same() {
+    for tells in [true, false] {
+        let bench = Bench::new();
+        let journal = bench.open();
+        assert_eq!(soon(journal.append(vec![append("a", &[1])])).await, [Appended::Stored]);
+        std::fs::remove_dir_all(bench.folder.path()).expect("removed under it");
+        if tells {
+            assert!(soon(journal.close()).await.is_err(), "it could not make durable what is gone");
+        }
+        // This waits for its writer.
+        let (ended, end) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            drop(journal);
+            let _ = ended.send(());
+        });
+        soon(end).await.expect("it ended");
+    }
+}
