@@ -86,6 +86,10 @@ impl<J: Journal> Lane<J> {
     pub(super) async fn run(mut self) {
         let shutdown = self.shutdown.clone();
         loop {
+            if !self.shared.journal.runs(self.uid) {
+                // Named again once it is this process's.
+                return;
+            }
             let ordering = match shutdown.run_until_cancelled(self.sendable()).await {
                 Some(Next::Deliver(known)) => known.settings.policy.ordering,
                 Some(Next::Drop) => return self.drop_queue().await,

@@ -24,6 +24,8 @@ const PACE: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long after a write that failed the next is tried.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
+/// How often it is asked whether a webhook is this process's to report.
+const NOT_OURS: Duration = Duration::from_secs(2);
 
 /// Which webhooks are to be looked at, the most urgent first.
 #[derive(Debug, Default)]
@@ -108,6 +110,11 @@ pub(super) async fn run<J: Journal>(shared: Arc<Shared<J>>, shutdown: Cancellati
 
 /// Writes one webhook's report if it is worth it; `true` if it wrote.
 async fn look<J: Journal>(shared: &Shared<J>, agenda: &mut Agenda, uid: WebhookUid) -> bool {
+    if !shared.journal.runs(uid) {
+        // Who runs its lane reports it.
+        agenda.later.insert((Instant::now() + NOT_OURS, uid));
+        return false;
+    }
     agenda.looked.insert(uid, Instant::now());
     let known = match shared.subscriptions.view(uid) {
         View::Known(known) => known,

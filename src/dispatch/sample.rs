@@ -23,6 +23,9 @@ pub(super) async fn take<J: Journal>(shared: &Shared<J>) {
         let View::Known(known) = shared.subscriptions.view(uid) else {
             continue;
         };
+        if !shared.journal.runs(uid) {
+            continue;
+        }
         let Ok(depth) = shared.journal.depth(uid).await else {
             continue;
         };

@@ -74,6 +74,10 @@ impl<J: Journal> Journal for Chaos<J> {
         if self.dice.hits(6) { unknown } else { answers }
     }
 
+    fn runs(&self, webhook: WebhookUid) -> bool {
+        self.inner.runs(webhook)
+    }
+
     async fn claim(&self, webhook: WebhookUid, ordering: Ordering) -> Result<Self::Lane, ClaimError> {
         if self.dice.hits(6) {
             return Err(ClaimError::Held);

@@ -23,6 +23,7 @@ pub mod calendar;
 pub mod chaos;
 pub mod clock;
 pub mod embedded;
+pub mod engine;
 pub mod inspect;
 pub mod jetstream;
 pub mod limits;
@@ -105,6 +106,12 @@ pub trait Journal: Clone + Send + Sync + 'static {
         most: Option<u64>,
     ) -> impl Future<Output = Vec<Appended>> + Send;
 
+    /// Whether the lane of a webhook is this process's to run: not where another runs it. It may
+    /// be another's at any time, and be this one's without a word.
+    fn runs(&self, _: WebhookUid) -> bool {
+        true
+    }
+
     /// Becomes the one who delivers to `webhook`.
     ///
     /// # Errors
@@ -174,7 +181,7 @@ pub trait Lane: Send + 'static {
 }
 
 /// One delivery, handed out to be tried. Dropping it releases it.
-pub trait Lease: Send + 'static {
+pub trait Lease: Send + Sync + 'static {
     /// What to deliver.
     fn delivery(&self) -> &Delivery;
 

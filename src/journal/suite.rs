@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::chaos::Chaos;
 use super::embedded::{Config, Embedded};
-use super::jetstream::tests::server::Server;
+use super::jetstream::tests::nats::Server;
 use super::jetstream::{self, JetStream};
 use crate::model::{Clock, ManualClock, Timestamp};
 
@@ -64,7 +64,7 @@ async fn embedded(clock: Clock) -> (Embedded, tempfile::TempDir) {
 
 async fn jetstream(clock: Clock) -> (JetStream, Server) {
     let server = Server::start();
-    let config = jetstream::Config { replicas: 1, ..jetstream::Config::new(&server.url) };
+    let config = jetstream::Config { replicas: 1, ..jetstream::Config::new(server.url()) };
     let journal = Box::pin(JetStream::open(config, clock)).await.expect("it opens");
     journal.ready().await;
     (journal, server)

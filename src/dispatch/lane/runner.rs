@@ -108,12 +108,19 @@ impl<J: Journal> Runner<'_, J> {
     /// Tries one task, and tells whoever waits what came of it.
     async fn attempt(&self, task: Task<J>, pass: Pass) -> Result<(), NotTried<J>> {
         let header = match &task {
+            // It goes back to the journal, which leases it again if the lane is still ours.
+            Task::Delivery(lease) if !lease.is_good() => return Ok(()),
             Task::Delivery(_) => None,
             // Who asked for it has gone: so a Replay that is deleted sends no more.
             Task::Errand(errand) if errand.answer.is_closed() => return Ok(()),
             Task::Errand(errand) => errand.header(),
         };
-        let made = match self.request(task.event(), header, pass).await {
+        // Not once another dispatcher may run the lane.
+        let is_ours = || match &task {
+            Task::Delivery(lease) => lease.is_good(),
+            Task::Errand(_) => true,
+        };
+        let made = match self.request(task.event(), header, pass, is_ours).await {
             Ok(Some(made)) => made,
             // The lane has made sure; without credentials the task goes back by being dropped.
             Ok(None) => return Ok(()),
@@ -132,6 +139,7 @@ impl<J: Journal> Runner<'_, J> {
         event: &Event,
         header: Option<(HeaderName, HeaderValue)>,
         pass: Pass,
+        is_ours: impl Fn() -> bool + Send,
     ) -> Result<Option<Made>, Untried<Outdated>> {
         let known = &self.terms.known;
         let Ok(credentials) = known.credentials.as_ref() else { return Ok(None) };
@@ -148,7 +156,7 @@ impl<J: Journal> Runner<'_, J> {
         let exchange = {
             let _in_flight = InFlight::new(&metrics.in_flight);
             let limit = known.settings.policy.timeout;
-            self.terms.channel.try_exchange_while(request, limit, pass, || self.is_wanted()).await?
+            self.terms.channel.try_exchange_while(request, limit, pass, || self.is_wanted(&is_ours)).await?
         };
         metrics.attempt_seconds.observe(exchange.phases.total().as_secs_f64());
         let now = shared.clock.now();
@@ -169,10 +177,10 @@ impl<J: Journal> Runner<'_, J> {
     }
 
     /// Whether the request may still be sent as it was made.
-    fn is_wanted(&self) -> Result<(), Outdated> {
+    fn is_wanted(&self, is_ours: impl Fn() -> bool) -> Result<(), Outdated> {
         let Terms { known, view, .. } = &self.terms;
         let fresh = self.work.shared.view_is_fresh(&known.object.namespace);
-        if fresh && allows(&view.borrow(), known) { Ok(()) } else { Err(Outdated) }
+        if fresh && is_ours() && allows(&view.borrow(), known) { Ok(()) } else { Err(Outdated) }
     }
 
     /// Tells the journal what came of a delivery.

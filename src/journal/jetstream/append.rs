@@ -191,7 +191,7 @@ fn weight(items: &[Item], known: &mut HashSet<WebhookUid>) -> usize {
     items.iter().map(&mut each).sum()
 }
 
-/// Stores what comes, until nothing can come any more.
+/// Stores what comes, until shutdown.
 pub async fn run(core: Arc<Core>, Calls(mut calls): Calls) {
     let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut sending = JoinSet::new();
@@ -202,7 +202,11 @@ pub async fn run(core: Arc<Core>, Calls(mut calls): Calls) {
         while sending.try_join_next().is_some() {}
         let first = match left.take() {
             Some(call) => Some(call),
-            None => calls.recv().await,
+            None => core.shutdown.run_until_cancelled(calls.recv()).await.unwrap_or_else(|| {
+                // What came before is stored; nothing comes after.
+                calls.close();
+                calls.try_recv().ok()
+            }),
         };
         let Some(first) = first else { break };
         let (mut bytes, mut index, mut events) = (0, 0, 0);

@@ -10,7 +10,7 @@ use crate::journal::limits::{Bounds, Window};
 pub struct Credentials {
     /// A file of NATS with a JWT and the seed that signs for it.
     pub file: Option<PathBuf>,
-    /// A file with the seed of an `NKey`.
+    /// A file with the seed of an NKey.
     pub nkey: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// How many servers keep each message.
     pub replicas: usize,
     /// Streams are only checked, not made or changed.
-    pub managed: bool,
+    pub existing: bool,
     /// What this process is called in the log; it is made unique.
     pub instance: String,
     /// Bytes of events that wait for delivery; beyond them appends are refused.
@@ -74,7 +74,7 @@ impl Config {
             tls: Tls::default(),
             prefix: "herald".to_owned(),
             replicas: 3,
-            managed: false,
+            existing: false,
             instance: "herald".to_owned(),
             max_bytes: 8 << 30,
             max_deliveries: 5_000_000,

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::bodies::Bodies;
-use super::fold::{Effect, Fold};
+use super::fold::{Effect, Fold, LaneRecord};
 use super::line::Line;
 use super::names::{Names, PARTITIONS, partition};
 use super::source::Source;
@@ -273,23 +273,30 @@ impl Core {
         self.moved.notify_waiters();
     }
 
-    /// The partition is this dispatcher's from now on.
-    pub fn win(&self, index: usize, epoch: u64, in_order_from: Option<Instant>) {
-        let mut inner = self.lock();
+    /// The log says who runs a partition from now on.
+    pub fn own(&self, inner: &mut Inner, index: usize, epoch: u64, owner: Option<&str>) {
         let Some(part) = inner.partitions.get_mut(index) else { return };
-        part.mine = Some(epoch);
-        part.leaving = false;
-        part.in_order_from = in_order_from;
-        let waiting: Vec<_> = inner
-            .fold
-            .lanes()
-            .filter(|(webhook, lane)| partition(*webhook) == index && !lane.entries.is_empty())
-            .map(|(webhook, _)| webhook)
-            .collect();
-        inner.offers.extend(waiting);
-        drop(inner);
-        self.offered.notify_one();
-        self.moved.notify_waiters();
+        let before = mem::replace(&mut part.owner, owner.map(str::to_owned));
+        part.epoch = epoch;
+        let mine = owner == Some(self.me.as_str());
+        match (part.mine, mine) {
+            (None, false) => {}
+            (Some(_), true) => part.mine = Some(epoch),
+            (Some(_), false) => {
+                tracing::warn!(partition = index, owner, "another dispatcher has taken a partition over");
+                self.lose(inner, index);
+            }
+            // All that the last owner wrote was read by now.
+            (None, true) => {
+                part.mine = Some(epoch);
+                part.leaving = false;
+                // It was not given back: attempts of its owner may still run.
+                part.in_order_from = before.map(|_| Instant::now() + LAST_ATTEMPT);
+                inner.offer_all(index);
+                self.offered.notify_one();
+                tracing::debug!(partition = index, epoch, "a partition is run here");
+            }
+        }
     }
 
     /// Webhooks with deliveries whose lane nobody here holds.
@@ -431,6 +438,33 @@ impl Inner {
     fn offer(&mut self, webhook: WebhookUid) -> bool {
         let mine = self.partitions.get(partition(webhook)).is_some_and(|part| part.mine.is_some());
         mine && !self.claims.contains_key(&webhook) && self.offers.insert(webhook)
+    }
+
+    /// Offers every webhook of a partition of which there is anything.
+    fn offer_all(&mut self, index: usize) {
+        let has_any = |lane: &LaneRecord| !lane.entries.is_empty() || lane.state.is_some();
+        let waiting =
+            self.fold.lanes().filter(|(webhook, lane)| partition(*webhook) == index && has_any(lane));
+        let waiting: Vec<_> = waiting.map(|(webhook, _)| webhook).collect();
+        self.offers.extend(waiting.into_iter().filter(|webhook| !self.claims.contains_key(webhook)));
+    }
+
+    /// The lease of this dispatcher is good until then.
+    pub fn renewed(&mut self, until: Instant) {
+        let was_good = self.lease_until.is_some_and(|until| Instant::now() < until);
+        self.lease_until = Some(until);
+        if was_good {
+            return;
+        }
+        // Whoever looked meanwhile was told that no lane is this dispatcher's.
+        let mine: Vec<_> = (0..)
+            .zip(&self.partitions)
+            .filter(|(_, part)| part.mine.is_some())
+            .map(|(index, _)| index)
+            .collect();
+        for index in mine {
+            self.offer_all(index);
+        }
     }
 
     /// Claims a lane; `None` if it is another's, or claimed already, or has to wait.

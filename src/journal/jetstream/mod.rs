@@ -48,7 +48,7 @@ mod wire;
 mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -147,6 +147,11 @@ impl JetStream {
         self.0.core.is_open()
     }
 
+    /// Whether a new process would not help: the connection is made again by itself.
+    pub fn is_alive(&self) -> bool {
+        !self.0.core.shutdown.is_cancelled()
+    }
+
     /// Waits until it is open.
     pub async fn ready(&self) {
         let core = &self.0.core;
@@ -195,6 +200,10 @@ impl Journal for JetStream {
 
     async fn append_within(&self, batch: Vec<Append>, most: Option<u64>) -> Vec<Appended> {
         self.0.appends.append(&self.0.core, batch, most).await
+    }
+
+    fn runs(&self, webhook: WebhookUid) -> bool {
+        self.0.core.lock().may_act(partition(webhook), Instant::now())
     }
 
     async fn claim(&self, webhook: WebhookUid, ordering: Ordering) -> Result<JetStreamLane, ClaimError> {

@@ -20,15 +20,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
-use bytes::Bytes;
-use tokio::sync::oneshot;
-
-use super::core::{Core, LAST_ATTEMPT, LEASE};
+use super::core::{Core, LEASE, Partition};
 use super::names::PARTITIONS;
 use super::plan::{View, plan};
 use super::publish::{Outgoing, PublishError, publish};
 use super::tail;
+use async_nats::HeaderMap;
+use bytes::Bytes;
 
 /// How often a dispatcher says that it is alive.
 const RENEW: Duration = Duration::from_secs(2);
@@ -42,6 +40,9 @@ const AT_ONCE: usize = PARTITIONS;
 
 /// How long a partition that is given back may take to become quiet.
 const LEAVE: Duration = Duration::from_secs(35);
+
+/// The same at the end of the process, when no attempt runs any more.
+const AT_THE_END: Duration = Duration::from_secs(5);
 
 /// Headers that make a write depend on who owns a partition.
 pub fn fence(headers: &mut HeaderMap, owner: String, epoch: u64) {
@@ -60,7 +61,10 @@ pub async fn renew(core: Arc<Core>) {
         }
         let sent = Instant::now();
         match publish(&core.client, alive(&core, LEASE)).await {
-            Ok(_) => core.lock().lease_until = Some(sent + LEASE),
+            Ok(_) => {
+                core.lock().renewed(sent + LEASE);
+                core.offered.notify_one();
+            }
             Err(error) => {
                 tracing::warn!(%error, "the lease of this dispatcher was not renewed");
                 every.reset_after(LOOK);
@@ -98,45 +102,48 @@ pub async fn run(core: Arc<Core>) {
         let claims = moves.claim.into_iter().take(AT_ONCE).map(|index| claim(&core, index));
         futures::future::join_all(claims).await;
         if let Some(index) = moves.release {
-            give_back(&core, index).await;
+            give_back(&core, index, LEAVE).await;
         }
+        give_back_again(&core).await;
     }
 }
 
-/// Makes a partition this dispatcher's, unless another is quicker.
+/// Makes a partition this dispatcher's, unless another is quicker: it is once that was read.
 async fn claim(core: &Arc<Core>, index: usize) {
-    let (epoch, predecessor) = {
+    let Some(epoch) = core.lock().partitions.get(index).map(|part| part.epoch) else { return };
+    if let Err(error) = write_owner(core, index, epoch, &core.me).await {
+        tracing::debug!(partition = index, %error, "a partition was not claimed");
+    }
+}
+
+/// Gives back once more what the log still takes for this dispatcher's, since it was not told.
+async fn give_back_again(core: &Core) {
+    let left: Vec<(usize, u64)> = {
         let inner = core.lock();
-        let Some(part) = inner.partitions.get(index) else { return };
-        (part.epoch, part.owner.clone())
+        let is_left =
+            |part: &Partition| part.mine.is_none() && part.owner.as_deref() == Some(core.me.as_str());
+        (0..)
+            .zip(&inner.partitions)
+            .filter(|(_, part)| is_left(part))
+            .map(|(index, part)| (index, part.epoch))
+            .collect()
     };
-    // It was not given back: attempts of its owner may still run.
-    let in_order_from = predecessor.filter(|owner| *owner != core.me).map(|_| Instant::now() + LAST_ATTEMPT);
-    match write_owner(core, index, epoch, &core.me).await {
-        Ok(sequence) => {
-            let (answer, read) = oneshot::channel();
-            core.lock().when_read(sequence, answer);
-            // All that the last owner wrote was read then.
-            if read.await.is_ok()
-                && core.lock().partitions.get(index).is_some_and(|part| part.epoch == sequence)
-            {
-                core.win(index, sequence, in_order_from);
-                tracing::debug!(partition = index, epoch = sequence, "a partition is run here");
-            }
+    for (index, epoch) in left {
+        if let Err(error) = write_owner(core, index, epoch, "").await {
+            tracing::debug!(partition = index, %error, "a partition was not given back");
         }
-        Err(error) => tracing::debug!(partition = index, %error, "a partition was not claimed"),
     }
 }
 
 /// Lets what is leased of a partition end, and says that it is free.
-async fn give_back(core: &Arc<Core>, index: usize) {
+async fn give_back(core: &Arc<Core>, index: usize, patience: Duration) {
     let Some(epoch) = leave(core, index) else { return };
     let quiet = async {
         while !core.lock().is_quiet(index) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(LEAVE, quiet).await.is_err() {
+    if tokio::time::timeout(patience, quiet).await.is_err() {
         tracing::warn!(partition = index, "a partition is given back although attempts of it still run");
     }
     core.lose(&mut core.lock(), index);
@@ -169,7 +176,7 @@ pub async fn leave_all(core: &Arc<Core>) {
         let inner = core.lock();
         (0..).zip(&inner.partitions).filter(|(_, part)| part.mine.is_some()).map(|(index, _)| index).collect()
     };
-    futures::future::join_all(mine.into_iter().map(|index| give_back(core, index))).await;
+    futures::future::join_all(mine.into_iter().map(|index| give_back(core, index, AT_THE_END))).await;
     if let Err(error) = publish(&core.client, alive(core, Duration::ZERO)).await {
         tracing::debug!(%error, "the others were not told that this dispatcher goes");
     }

@@ -1,11 +1,12 @@
 //! Connecting, and the streams that there have to be.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{
     Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType, Stream,
 };
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event};
 
 use super::config::Config;
@@ -130,13 +131,27 @@ pub async fn prepare(context: &Context, names: &Names, config: &Config) -> Resul
     ensure(context, log(names, config), config).await
 }
 
+/// For so long it is tried to make a stream, since several dispatchers may begin at one time, and
+/// servers that have just begun have no leader.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long it is waited between two tries.
+const AGAIN: Duration = Duration::from_millis(500);
+
 async fn ensure(context: &Context, wanted: StreamConfig, config: &Config) -> Result<Stream, OpenError> {
-    let name = wanted.name.clone();
-    let failed = |cause: async_nats::Error| OpenError::Stream { stream: name.clone(), cause };
-    if !config.managed {
-        context.create_or_update_stream(wanted.clone()).await.map_err(|error| failed(error.into()))?;
-    }
-    let stream = context.get_stream(&name).await.map_err(|error| failed(error.into()))?;
+    let until = Instant::now() + PATIENCE;
+    let stream = loop {
+        match find(context, &wanted, config).await {
+            Ok(stream) => break stream,
+            Err(cause) if Instant::now() >= until || config.existing => {
+                return Err(OpenError::Stream { stream: wanted.name, cause });
+            }
+            Err(cause) => {
+                tracing::info!(stream = wanted.name, error = %cause, "a stream is not there yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    };
     let found = &stream.cached_info().config;
     let settings = [
         (found.storage == StorageType::File, "storage in files"),
@@ -148,8 +163,40 @@ async fn ensure(context: &Context, wanted: StreamConfig, config: &Config) -> Res
     ];
     match settings.into_iter().find(|(has, _)| !has) {
         None => Ok(stream),
-        Some((_, wanted)) => Err(OpenError::Setting { stream: name, wanted }),
+        Some((_, lacks)) => Err(OpenError::Setting { stream: wanted.name, wanted: lacks }),
     }
+}
+
+/// The stream as it is to be: made if there is none, changed if that is Herald's to do.
+async fn find(
+    context: &Context,
+    wanted: &StreamConfig,
+    config: &Config,
+) -> Result<Stream, async_nats::Error> {
+    match context.get_stream(&wanted.name).await {
+        Ok(stream) if config.existing || is_as_wanted(&stream.cached_info().config, wanted) => Ok(stream),
+        Ok(_) => {
+            context.update_stream(wanted).await?;
+            Ok(context.get_stream(&wanted.name).await?)
+        }
+        Err(error) if config.existing => Err(error.into()),
+        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND) => {
+            Ok(context.create_stream(wanted.clone()).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether nothing of what Herald sets is otherwise.
+fn is_as_wanted(found: &StreamConfig, wanted: &StreamConfig) -> bool {
+    let of = |config: &StreamConfig| {
+        (
+            (config.subjects.clone(), config.num_replicas, config.discard),
+            (config.max_age, config.max_bytes, config.duplicate_window),
+            (config.allow_direct, config.allow_atomic_publish),
+        )
+    };
+    of(found) == of(wanted)
 }
 
 fn stream(name: String, subject: String, description: &str, config: &Config) -> StreamConfig {
@@ -161,6 +208,7 @@ fn stream(name: String, subject: String, description: &str, config: &Config) -> 
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
         allow_direct: true,
+        max_bytes: -1,
         // Repeats are told by the log itself, for as long as its window is.
         duplicate_window: Duration::from_millis(100),
         ..StreamConfig::default()

@@ -74,7 +74,8 @@ pub fn apply(core: &Core, sequence: u64, subject: &str, headers: &HeaderMap) {
         Some(Subject::Append(namespace)) => append(core, &mut inner, sequence, namespace, headers),
         Some(Subject::Change) => change(core, &mut inner, headers),
         Some(Subject::Owner(partition)) => {
-            own(core, &mut inner, sequence, partition, text(headers, MEMBER));
+            let owner = Some(text(headers, MEMBER)).filter(|owner| !owner.is_empty());
+            core.own(&mut inner, partition, sequence, owner);
             Ok(())
         }
         Some(Subject::Member(id)) => {
@@ -119,16 +120,6 @@ fn change(core: &Core, inner: &mut Inner, headers: &HeaderMap) -> Result<(), Cor
     core.follow(inner, effects);
     core.metrics.live.set(i64::try_from(inner.fold.live()).unwrap_or(i64::MAX));
     Ok(())
-}
-
-fn own(core: &Core, inner: &mut Inner, sequence: u64, index: usize, member: &str) {
-    let Some(part) = inner.partitions.get_mut(index) else { return };
-    part.owner = (!member.is_empty()).then(|| member.to_owned());
-    part.epoch = sequence;
-    if part.mine.is_some_and(|epoch| epoch != sequence) {
-        tracing::warn!(partition = index, owner = member, "another dispatcher has taken a partition over");
-        core.lose(inner, index);
-    }
 }
 
 fn hear(members: &mut HashMap<String, Member>, id: &str, headers: &HeaderMap) {
