@@ -29,7 +29,7 @@ use crate::certificates::{self, Keeper};
 use crate::controller::{self, ControllerConfig, Duty, Election, Places, Pulse};
 use crate::ingest::quota::Quotas;
 use crate::journal::Journal as _;
-use crate::journal::embedded::Embedded;
+use crate::journal::engine::Engine;
 use crate::manage::Management;
 use crate::model::Clock;
 use crate::outbound::{ClusterNetworks, Outbound};
@@ -56,7 +56,7 @@ pub(super) struct Assembly {
     registry: Registry,
     health: Health,
     telemetry: TcpListener,
-    journal: Option<Embedded>,
+    journal: Option<Engine>,
     /// How long they may take to end.
     drain: Duration,
     shutdown: CancellationToken,
@@ -168,10 +168,8 @@ impl Assembly {
         ingest::check_exposure(ingestion.listen, ingestion.tls().is_some())?;
         let listener =
             listen(ingestion.listen).await.with_context(|| format!("--listen {}", ingestion.listen))?;
-        let config = journal.config();
         let quotas = self.quotas(quota, journal);
-        let opening = clock.clone();
-        let journal = tokio::task::spawn_blocking(move || Embedded::open(config, opening)).await??;
+        let journal = Engine::open(journal.place(&self.instance()), clock.clone()).await?;
         journal.metrics().register(&mut self.registry);
         let (ready, live) = (journal.clone(), journal.clone());
         self.health.ready.push(Check::new("journal", move || ready.is_open()));

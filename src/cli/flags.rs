@@ -1,5 +1,6 @@
 //! The flags that subcommands share, each group for the part that it sets up.
 
+mod nats;
 mod outbound;
 
 use std::net::SocketAddr;
@@ -9,14 +10,16 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 
+use self::nats::NatsFlags;
 pub(super) use self::outbound::OutboundFlags;
 use super::serving_certificate::ServingCertificateFlags;
 use crate::access::LONGEST_VERDICT;
 use crate::dispatch::DispatchConfig;
 use crate::ingest::quota::Quota;
 use crate::ingest::{Limits, TlsFiles};
-use crate::journal::embedded;
+use crate::journal::engine::Place;
 use crate::journal::limits::{Bounds, Window};
+use crate::journal::{embedded, jetstream};
 use crate::model::Clock;
 use crate::subscriptions::{Namespaces, Scope};
 use crate::telemetry::LogFormat;
@@ -173,8 +176,8 @@ impl IngestFlags {
 #[command(next_help_heading = "Journal")]
 pub(super) struct JournalFlags {
     /// The directory of the journal, on a volume that outlives the process
-    #[arg(long, value_name = "DIR")]
-    journal_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "journal_nats")]
+    journal_dir: Option<PathBuf>,
     /// How long after its acceptance an event is still delivered
     #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]
     retention: Duration,
@@ -211,10 +214,42 @@ pub(super) struct JournalFlags {
     /// How many of a namespace's newest events repeats are told by, if that is the shorter window
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     dedupe_ids: u64,
+    #[command(flatten)]
+    nats: NatsFlags,
 }
 
 impl JournalFlags {
-    pub(super) fn config(&self) -> embedded::Config {
+    /// Where the journal is to be, for the process of this name.
+    pub(super) fn place(&self, instance: &str) -> Place {
+        match (&self.journal_dir, self.nats.config(instance)) {
+            (_, Some(nats)) => Place::Nats(Box::new(jetstream::Config {
+                max_bytes: self.max_journal_bytes,
+                backlog: self.max_backlog,
+                retention: self.retention,
+                dead_bytes: self.max_dead_letter_bytes,
+                dead_age: self.max_dead_letter_age,
+                attempts: self.attempts(),
+                events: self.events(),
+                window: self.window(),
+                ..nats
+            })),
+            (directory, None) => Place::Directory(self.embedded(directory.clone().unwrap_or_default())),
+        }
+    }
+
+    fn attempts(&self) -> Bounds {
+        Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age }
+    }
+
+    fn events(&self) -> Bounds {
+        Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age }
+    }
+
+    fn window(&self) -> Window {
+        Window { age: self.dedupe_window, ids: self.dedupe_ids }
+    }
+
+    fn embedded(&self, directory: PathBuf) -> embedded::Config {
         embedded::Config {
             max_bytes: self.max_journal_bytes,
             reserve_bytes: self.journal_reserve,
@@ -222,10 +257,10 @@ impl JournalFlags {
             retention: self.retention,
             dead_bytes: self.max_dead_letter_bytes,
             dead_age: self.max_dead_letter_age,
-            attempts: Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age },
-            events: Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age },
-            window: Window { age: self.dedupe_window, ids: self.dedupe_ids },
-            ..embedded::Config::new(&self.journal_dir)
+            attempts: self.attempts(),
+            events: self.events(),
+            window: self.window(),
+            ..embedded::Config::new(directory)
         }
     }
 }

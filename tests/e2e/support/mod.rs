@@ -33,6 +33,8 @@ pub mod hostile;
 #[path = "../../names/mod.rs"]
 pub mod names;
 pub mod namespace;
+#[path = "../../nats/mod.rs"]
+pub mod nats;
 pub mod objects;
 pub mod operator;
 pub mod pod;

@@ -24,6 +24,7 @@ use super::cluster::kubeconfig_path;
 use super::disk::world::{Crash, World};
 use super::disk::{self, Disk, log};
 use super::herald::AUDIENCE;
+use super::nats::Server;
 use super::program::{Log, binary, end_by, terminate, wait};
 use super::{DEADLINE, Namespace, certificates};
 
@@ -37,6 +38,8 @@ pub struct HeraldProcess {
     directory: TempDir,
     journal: PathBuf,
     disk: Option<Disk>,
+    /// Where its journal is, instead of its directory.
+    nats: Option<Server>,
     http: reqwest::Client,
     log: Arc<Log>,
     process: Option<Process>,
@@ -115,6 +118,7 @@ impl HeraldProcess {
                 .map(|&(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             journal: disk.as_ref().map_or(directory.path().to_owned(), Disk::root).join("journal"),
+            nats: (on_nats() && disk.is_none()).then(Server::start),
             disk,
             directory,
             http: http(),
@@ -156,7 +160,10 @@ impl HeraldProcess {
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
         command.args(self.allowed.iter().flat_map(|allowed| ["--outbound-allow", allowed]));
         command.arg("--tls-cert").arg(path("tls.crt")).arg("--tls-key").arg(path("tls.key"));
-        command.arg("--journal-dir").arg(&self.journal);
+        match &self.nats {
+            None => command.arg("--journal-dir").arg(&self.journal),
+            Some(server) => command.args(["--journal-nats", &server.url(), "--nats-replicas", "1"]),
+        };
         if let Some(disk) = &self.disk {
             disk.watch(command.as_std_mut());
         }
@@ -281,6 +288,11 @@ impl Drop for HeraldProcess {
             eprintln!("the end of Herald's log:\n{}", self.log.end());
         }
     }
+}
+
+/// Whether journals are on NATS: see `make test-nats`.
+fn on_nats() -> bool {
+    std::env::var("HERALD_TEST_JOURNAL").is_ok_and(|journal| journal == "nats")
 }
 
 fn http() -> reqwest::Client {
