@@ -160,6 +160,17 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* How the pods of one component are spread; empty if nothing is said of it. */}}
+{{- define "herald.spread" -}}
+{{- $it := . -}}
+{{- with (index .root.Values .component).topologySpreadConstraints -}}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ toYaml (merge (dict) . (dict "labelSelector" (dict "matchLabels" (fromYaml (include "herald.selectorLabels" $it))))) | nindent 4 | trim }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
 {{- define "herald.container" -}}
 {{- $values := index .root.Values .component -}}
 name: {{ .component }}
