@@ -2,6 +2,7 @@
 //! what it says of Herald is true of Herald.
 #![expect(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
 
+mod nats;
 mod pods;
 mod render;
 mod rights;

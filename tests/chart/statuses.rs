@@ -17,8 +17,12 @@ fn every_account_of_a_pod_that_writes_statuses_is_named_and_nobody_else() {
         let [policy] = policies(&objects)[..] else { panic!("{variant}") };
         assert_eq!(policy["spec"]["failurePolicy"], "Fail");
         let mut accounts = Vec::new();
-        for kind in ["Deployment", "StatefulSet"] {
-            let workload = objects.iter().find(|object| object["kind"] == kind).unwrap();
+        for component in ["controller", "dispatcher"] {
+            let is_workload = |object: &&Value| {
+                object["spec"]["template"].is_object()
+                    && object["metadata"]["labels"]["app.kubernetes.io/component"] == component
+            };
+            let workload = objects.iter().find(is_workload).unwrap();
             accounts.push(workload["spec"]["template"]["spec"]["serviceAccountName"].as_str().unwrap());
         }
         let variables = policy["spec"]["variables"].as_array().unwrap();

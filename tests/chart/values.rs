@@ -107,7 +107,17 @@ fn a_wrong_or_misspelt_value_is_refused_with_its_place() {
         ("ingest.tls.secret=x", "at '/ingest/tls': additional properties 'secret' not allowed"),
         ("image.digest=sha256:abc", "at '/image/digest': 'sha256:abc' does not match pattern"),
         ("image.repository=registry/herald@sha256:1", "at '/image/repository'"),
-        ("journal.type=nats", "at '/journal/type': value must be 'embedded'"),
+        ("journal.type=kafka", "at '/journal/type': value must be one of 'embedded', 'nats'"),
+        ("journal.nats.servers={nats.nats.svc:4222}", "at '/journal/nats/servers/0'"),
+        ("journal.nats.servers={tls://ada:secret@nats.nats.svc:4222}", "at '/journal/nats/servers/0'"),
+        ("journal.nats.prefix=He.rald", "at '/journal/nats/prefix': 'He.rald' does not match pattern"),
+        ("journal.nats.replicas=2", "at '/journal/nats/replicas': value must be one of 1, 3, 5"),
+        (
+            "journal.nats.nkeySecret.key=a/b",
+            "at '/journal/nats/nkeySecret/key': 'a/b' does not match pattern",
+        ),
+        ("dispatcher.replicas=-1", "at '/dispatcher/replicas'"),
+        ("dispatcher.autoscaling.minReplicas=0", "at '/dispatcher/autoscaling/minReplicas': minimum"),
         ("journal.retention=3days", "at '/journal/retention': '3days' does not match pattern"),
         ("journal.persistence.size=10GB", "at '/journal/persistence/size': '10GB' does not match pattern"),
         (
