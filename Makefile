@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
+.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts bench-layouts generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ soak: ## 20 minutes of load with failing endpoints and restarts: nothing lost, n
 
 bench-parts: ## measure the parts on their own
 	cargo bench --locked --bench journal --bench ingest --bench outbound
+
+bench-layouts: ## compare ways to keep the queues on NATS JetStream, on three servers that it starts: 6 minutes
+	tools/nats-tools run cargo run --locked --release --manifest-path benches/layouts/Cargo.toml --target-dir target
 
 generate: ## write what is made from other sources: crds/, references in docs/, the chart's README, kustomize/
 	tools/generate .

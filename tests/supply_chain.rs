@@ -29,8 +29,9 @@ fn locked(path: &str) -> Vec<[Option<String>; 4]> {
     packages.map(|package| ["name", "version", "source", "checksum"].map(|key| value(package, key))).collect()
 }
 
-const LOCKS: [&str; 3] = ["Cargo.lock", "fuzz/Cargo.lock", "benches/storage/Cargo.lock"];
-const OURS: [&str; 3] = ["herald", "herald-fuzz", "bench-storage"];
+const LOCKS: [&str; 4] =
+    ["Cargo.lock", "fuzz/Cargo.lock", "benches/layouts/Cargo.lock", "benches/storage/Cargo.lock"];
+const OURS: [&str; 4] = ["herald", "herald-fuzz", "bench-layouts", "bench-storage"];
 
 #[test]
 fn every_dependency_comes_from_the_registry_by_its_checksum() {
