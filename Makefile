@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-interop lint bench bench-parts bench-layouts generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
+.PHONY: help demo test test-crash test-oldest test-nats test-interop lint bench bench-parts bench-layouts generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test-crash: ## kill the journal and the program 200 times each, cut the power at
 
 test-oldest: ## the same against the oldest Kubernetes that Herald is for
 	HERALD_KUBERNETES=oldest tools/chart-tools run tools/control-plane run -- cargo test --locked --test e2e
+
+test-nats: ## run the tests of the program with its journal on NATS, but those of its own disk
+	HERALD_TEST_JOURNAL=nats tools/nats-tools run tools/control-plane run -- cargo test --locked --test e2e -- \
+		canaries:: delivery:: journey:: manage:: quotas:: replays:: tenants:: --skip delivery::disk
 
 test-model: ## check the rules of sending on a larger model, exhaustively: minutes, and GB of memory
 	cargo test --locked --lib model:: -- --include-ignored --nocapture --test-threads 1

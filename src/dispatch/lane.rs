@@ -87,7 +87,8 @@ impl<J: Journal> Lane<J> {
         let shutdown = self.shutdown.clone();
         loop {
             if !self.shared.journal.runs(self.uid) {
-                // Named again once it is this process's.
+                // Named again once it is this process's; who asked for an attempt asks there.
+                self.shared.errands.forget(self.uid);
                 return;
             }
             let ordering = match shutdown.run_until_cancelled(self.sendable()).await {

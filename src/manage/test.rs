@@ -58,6 +58,11 @@ pub(super) async fn run<J: Inspect, R: Review>(
         time: around.clock.now(),
         data: Bytes::from_static(b"{\"test\":true}"),
     });
+    if !around.journal.runs(uid) {
+        let message =
+            "another dispatcher delivers to this webhook now: ask again, until it is the one that answers";
+        return Err(Problem::Unavailable(message.to_owned()));
+    }
     let answered = around
         .errands
         .send(uid, Arc::clone(&event), Purpose::Trial)

@@ -47,6 +47,8 @@ use crate::turns::Turns;
 const MOST: usize = 16;
 /// The most of them in one namespace.
 const MOST_OF_EACH: usize = 4;
+/// How often it is asked which process a Replay is for.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long after a deletion that failed it is tried again.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
@@ -149,7 +151,6 @@ impl<J: Inspect> Tasks<J> {
 /// Carries out one Replay, and once more from where its status says it is after a panic.
 async fn carry_on<J: Inspect>(shared: Arc<Shared<J>>, mut replay: Replay) {
     let namespace = replay.namespace().unwrap_or_default();
-    let api: kube::Api<Replay> = kube::Api::namespaced(shared.around.client.clone(), &namespace);
     let panicked = |shared: &Arc<Shared<J>>, replay: &Replay| {
         // Nothing of it is used again but what is behind locks, which take no harm of a panic.
         AssertUnwindSafe(carry_out(Arc::clone(shared), replay.clone())).catch_unwind().map(|end| end.is_err())
@@ -158,20 +159,54 @@ async fn carry_on<J: Inspect>(shared: Arc<Shared<J>>, mut replay: Replay) {
         tracing::error!(replay = replay.name_any(), namespace, "a Replay's task panicked and is begun again");
         tokio::time::sleep(AFTER_ERROR).await;
         // The watch tells whether it is gone, and ends this; until then what is known will do.
-        let by_name = ListParams::default().fields(&format!("metadata.name={}", replay.name_any()));
-        if let Ok(Some(newest)) = api.list(&by_name).await.map(|list| list.items.into_iter().next()) {
-            replay = newest;
-        }
+        replay = newest(&shared, replay).await;
     }
+}
+
+/// The Replay as it is now, or as it was known, if there is none or it cannot be asked for.
+async fn newest<J: Inspect>(shared: &Shared<J>, replay: Replay) -> Replay {
+    let namespace = replay.namespace().unwrap_or_default();
+    let api: kube::Api<Replay> = kube::Api::namespaced(shared.around.client.clone(), &namespace);
+    let by_name = ListParams::default().fields(&format!("metadata.name={}", replay.name_any()));
+    let listed = api.list(&by_name).await.map(|list| list.items.into_iter().next());
+    listed.ok().flatten().unwrap_or(replay)
+}
+
+/// Whether this process carries out a Replay: who runs its webhook's lane does, and where there is
+/// no webhook, who would run one of its own UID.
+fn is_ours<J: Inspect>(shared: &Shared<J>, replay: &Replay) -> bool {
+    let namespace = replay.namespace().unwrap_or_default();
+    let found = || shared.around.subscriptions.named(&ObjectName::new(&namespace, &replay.spec.webhook));
+    let bound = replay.status.as_ref().and_then(|status| status.webhook_uid.as_deref());
+    let bound = bound.and_then(|uid| uid.parse().ok());
+    let own = || replay.uid().and_then(|uid| uid.parse().ok());
+    bound.or_else(found).or_else(own).is_none_or(|uid| shared.around.journal.runs(uid))
 }
 
 /// Carries out one Replay, and deletes it when its time is over.
 async fn carry_out<J: Inspect>(shared: Arc<Shared<J>>, replay: Replay) {
-    let finished = replay.status.as_ref().and_then(|status| status.finish_time.as_ref());
-    let finished = if let Some(finished) = finished {
-        Timestamp::from(finished)
-    } else {
-        work::run(&shared, &replay).await
+    let mut replay = replay;
+    let finished = loop {
+        if !is_ours(&shared, &replay) {
+            while !is_ours(&shared, &replay) {
+                tokio::time::sleep(LOOK).await;
+            }
+            // What the other process has done of it is in its status.
+            replay = newest(&shared, replay).await;
+        }
+        let finished = replay.status.as_ref().and_then(|status| status.finish_time.as_ref());
+        if let Some(finished) = finished {
+            break Timestamp::from(finished);
+        }
+        let theirs = async {
+            while is_ours(&shared, &replay) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            finished = work::run(&shared, &replay) => break finished,
+            () = theirs => {}
+        }
     };
     let ttl = Duration::from_secs(replay.spec.ttl_seconds_after_finished.into());
     // By the time of day, since the Replay may have ended in another process; never longer than it says.

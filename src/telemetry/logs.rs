@@ -30,6 +30,10 @@ use crate::model::line::{escaped, one_line};
 /// failure is an error for whoever asked, who logs it.
 const MUTED: [&str; 1] = ["kube_client::client"];
 
+/// A library of which nothing is heard. At `trace` it logs each message of NATS with its body; the
+/// journal tells how its connection is.
+const MUTED_LIBRARY: &str = "async_nats";
+
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -91,7 +95,8 @@ where
 }
 
 fn is_heard(metadata: &Metadata<'_>) -> bool {
-    !MUTED.contains(&metadata.target())
+    let target = metadata.target();
+    !MUTED.contains(&target) && target.split("::").next() != Some(MUTED_LIBRARY)
 }
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
@@ -190,13 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_library_would_tell_of_the_api_servers_answers_is_not_heard() {
+    fn what_a_library_would_tell_of_answers_and_messages_is_not_heard() {
         let logs = logged(|| {
             tracing::warn!(target: "kube_client::client", "a whole Secret");
             tracing::error!(target: "kube_client::client::builder", "failed with status 500");
+            tracing::trace!(target: "async_nats::connection", "a message with a user's name");
         });
         for log in logs {
             assert!(!log.contains("Secret") && log.contains("failed with status 500"), "{log}");
+            assert!(!log.contains("a user's name"), "{log}");
         }
     }
 

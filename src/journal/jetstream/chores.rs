@@ -111,7 +111,7 @@ async fn give_up(core: &Core, webhook: WebhookUid, number: Number, entry: Entry)
         reason: BACKLOG_FULL.to_owned(),
         message: format!("the webhook already had {limit} deliveries waiting"),
     };
-    let change = match core.bodies.get(number).await {
+    let change = match core.event(number).await {
         Ok(Some(event)) => {
             let letter = dead::letter(core, &entry, &event, note, entry.failures);
             dead::keep(core, webhook, &letter).await.ok().map(|kept| kept.change(number))

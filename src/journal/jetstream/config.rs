@@ -61,6 +61,10 @@ pub struct Config {
     pub attempts: Bounds,
     /// How many of the last events are kept to be replayed, whatever became of them.
     pub events: Bounds,
+    /// After so many messages of the log a snapshot is written, and what has ended is removed.
+    pub snapshot_every: u64,
+    /// How often it is looked whether it is time.
+    pub sweep: Duration,
     /// Memory for events that were stored or read last, in bytes.
     pub recent_bytes: usize,
 }
@@ -85,6 +89,8 @@ impl Config {
             window: Window { age: Duration::from_hours(24), ids: 1_000_000 },
             attempts: Bounds { bytes: 128 << 20, age: Duration::from_hours(7 * 24) },
             events: Bounds { bytes: 512 << 20, age: Duration::from_hours(72) },
+            snapshot_every: 10_000,
+            sweep: Duration::from_secs(5),
             recent_bytes: 64 << 20,
         }
     }

@@ -24,13 +24,14 @@ use super::bodies::Bodies;
 use super::fold::{Effect, Fold, LaneRecord};
 use super::line::Line;
 use super::names::{Names, PARTITIONS, partition};
+use super::snapshot::Snapshot;
 use super::source::Source;
 use super::wire::{Change, Number};
 use crate::journal::calendar::Calendar;
 use crate::journal::clock::JournalClock;
 use crate::journal::metrics::Metrics;
 use crate::journal::{LaneState, Unavailable};
-use crate::model::{EventKey, Ordering, Timestamp, WebhookUid};
+use crate::model::{Event, EventKey, Ordering, Timestamp, WebhookUid};
 
 /// How long a dispatcher is taken for alive after it last said so.
 pub const LEASE: Duration = Duration::from_secs(8);
@@ -60,6 +61,10 @@ pub struct Core {
     pub log: Source,
     /// The stream of attempts.
     pub attempts: Source,
+    /// The stream of snapshots.
+    pub snapshots: Source,
+    /// A part of the log is gone that was not read.
+    pub broken: AtomicBool,
     pub metrics: Metrics,
     /// Everything but the writers ends.
     pub shutdown: CancellationToken,
@@ -112,6 +117,8 @@ struct Coming {
 pub struct Member {
     /// When this dispatcher read that it is alive.
     pub seen: Instant,
+    /// What it had read of the log then.
+    pub position: u64,
 }
 
 /// A partition of the lanes.
@@ -130,6 +137,8 @@ pub struct Partition {
     answers: Vec<oneshot::Sender<bool>>,
     /// Somebody writes what was in the outbox.
     pub writing: bool,
+    /// How many times it was lost: what was to be written before then is not.
+    term: u64,
     pub wake: Arc<Notify>,
 }
 
@@ -148,7 +157,7 @@ impl Core {
         client: Client,
         names: Names,
         me: String,
-        [log, letters, attempts]: [Source; 3],
+        [log, letters, attempts, snapshots]: [Source; 4],
     ) -> Self {
         let bodies = Bodies::new(log.clone(), config.recent_bytes);
         let fold = Fold::new(config.window);
@@ -161,6 +170,7 @@ impl Core {
             outbox: Vec::new(),
             answers: Vec::new(),
             writing: false,
+            term: 0,
             wake: Arc::default(),
         };
         let inner = Inner {
@@ -186,6 +196,8 @@ impl Core {
             letters,
             log,
             attempts,
+            snapshots,
+            broken: AtomicBool::new(false),
             metrics: Metrics::default(),
             shutdown: CancellationToken::new(),
             writers_end: CancellationToken::new(),
@@ -236,6 +248,23 @@ impl Core {
         )
     }
 
+    /// Goes on from a snapshot.
+    pub fn begin_with(&self, snapshot: Snapshot) {
+        let mut inner = self.lock();
+        inner.position = snapshot.position;
+        inner.fold = snapshot.fold;
+        for (part, (epoch, owner)) in inner.partitions.iter_mut().zip(snapshot.owners) {
+            part.epoch = epoch;
+            part.owner = Some(owner).filter(|owner| !owner.is_empty());
+        }
+    }
+
+    /// An event, wherever it stands in the log now.
+    pub async fn event(&self, number: Number) -> Result<Option<Arc<Event>>, Unavailable> {
+        let place = self.lock().fold.place(number);
+        self.bodies.get(place).await
+    }
+
     /// Before then nothing that was accepted is still delivered.
     pub fn cutoff(&self, now: Timestamp) -> Timestamp {
         now.before(self.config.retention)
@@ -257,6 +286,7 @@ impl Core {
         let Some(part) = inner.partitions.get_mut(index) else { return };
         part.mine = None;
         part.leaving = false;
+        part.term += 1;
         let lost = mem::take(&mut part.outbox);
         self.outcomes.add_permits(lost.iter().filter(|(_, change)| is_outcome(change)).count());
         part.answers.clear();
@@ -321,7 +351,7 @@ pub const fn is_outcome(change: &Change) -> bool {
 
 /// What a partition's writer takes at a time.
 pub struct Outgoing {
-    pub epoch: u64,
+    pub term: u64,
     pub changes: Vec<(WebhookUid, Change)>,
     pub answers: Vec<oneshot::Sender<bool>>,
 }
@@ -354,7 +384,7 @@ impl Inner {
     /// What is to be written of a partition; `None` if there is nothing, or it is another's.
     pub fn take_outbox(&mut self, index: usize, most: usize) -> Option<Outgoing> {
         let part = self.partitions.get_mut(index)?;
-        let epoch = part.mine?;
+        part.mine?;
         let mut weight = 0;
         let fits = |(_, change): &&(WebhookUid, Change)| {
             weight += change.weight();
@@ -369,7 +399,13 @@ impl Inner {
         // Whoever waits, waits for all that was sent before.
         let answers = if part.outbox.is_empty() { mem::take(&mut part.answers) } else { Vec::new() };
         part.writing = true;
-        Some(Outgoing { epoch, changes, answers })
+        Some(Outgoing { term: part.term, changes, answers })
+    }
+
+    /// The number of the ownership under which something of this term may be written; `None` if it
+    /// may not any more.
+    pub fn epoch(&self, index: usize, term: u64) -> Option<u64> {
+        self.partitions.get(index).filter(|part| part.term == term).and_then(|part| part.mine)
     }
 
     /// Whether nothing of a partition is leased or on its way.

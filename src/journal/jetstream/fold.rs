@@ -9,12 +9,15 @@
 //! Nothing here does I/O or asks for the time. A change of what is not there
 //! changes nothing, so that one that is written twice does no harm.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod bytes;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::seen::Seen;
 use super::wire::{AppendIndex, Change, Changes, Indexed, Number};
-use crate::journal::limits::Window;
+use crate::journal::limits::{Bounds, Window};
 use crate::journal::{Depth, LaneState};
 use crate::model::{EventKey, Timestamp, WebhookUid};
 
@@ -95,7 +98,24 @@ struct Held {
     left: u32,
     size: u32,
     namespace: Arc<str>,
+    /// Where it stands in the log now.
+    at: Number,
 }
+
+/// How much of the log there was at a moment: what is kept for people is bounded by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The message.
+    pub sequence: u64,
+    /// Bytes of all events up to it.
+    pub bytes: u64,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// Between two samples.
+const SAMPLE_BYTES: u64 = 256 << 10;
+const SAMPLE_EVERY: Duration = Duration::from_mins(1);
 
 /// What is known of a namespace.
 #[derive(Debug, Default)]
@@ -128,6 +148,9 @@ pub struct Fold {
     void: BTreeSet<Number>,
     live: u64,
     deliveries: u64,
+    samples: VecDeque<Sample>,
+    /// Bytes of all events that were accepted.
+    bytes: u64,
 }
 
 impl Fold {
@@ -141,6 +164,8 @@ impl Fold {
             void: BTreeSet::new(),
             live: 0,
             deliveries: 0,
+            samples: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -182,6 +207,9 @@ impl Fold {
     /// A message of events was read.
     pub fn append(&mut self, sequence: u64, namespace: &str, index: &AppendIndex) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if index.back == 0 {
+            self.sample(sequence, index);
+        }
         let sequence = sequence.saturating_sub(index.back.into());
         for (place, event) in index.events.iter().enumerate() {
             let number = Number::new(sequence, usize::from(index.first) + place);
@@ -240,7 +268,69 @@ impl Fold {
         let (namespace, space) = self.space(namespace);
         space.queued += u64::from(*size);
         self.live += u64::from(*size);
-        self.events.insert(number, Held { left: more, size: *size, namespace });
+        self.events.insert(number, Held { left: more, size: *size, namespace, at: number });
+    }
+
+    fn sample(&mut self, sequence: u64, index: &AppendIndex) {
+        self.bytes += index.events.iter().map(|event| u64::from(event.size)).sum::<u64>();
+        let sample = Sample { sequence, bytes: self.bytes, at: index.accepted_at };
+        let due = self.samples.back().is_none_or(|last| {
+            sample.bytes - last.bytes >= SAMPLE_BYTES || sample.at.since(last.at) >= SAMPLE_EVERY
+        });
+        if due {
+            self.samples.push_back(sample);
+        }
+    }
+
+    /// From which message on events are kept for people, at `now`. What is before is forgotten here.
+    pub fn kept_from(&mut self, bounds: Bounds, now: Timestamp) -> u64 {
+        if bounds.bytes == 0 {
+            return u64::MAX;
+        }
+        let oldest = now.before(bounds.age);
+        let is_beyond =
+            |sample: &Sample, bytes: u64| bytes - sample.bytes >= bounds.bytes || sample.at < oldest;
+        while let [first, second, ..] = self.samples.make_contiguous()
+            && is_beyond(second, self.bytes)
+            && first.sequence < second.sequence
+        {
+            self.samples.pop_front();
+        }
+        match self.samples.front() {
+            Some(first) if is_beyond(first, self.bytes) => first.sequence + 1,
+            Some(first) => first.sequence,
+            None => u64::MAX,
+        }
+    }
+
+    /// Where an event that waits stands in the log.
+    pub fn place(&self, number: Number) -> Number {
+        self.events.get(&number).map_or(number, |held| held.at)
+    }
+
+    /// The first message of the log in which an event stands that waits.
+    pub fn first_needed(&self) -> u64 {
+        self.events.values().map(|held| held.at.sequence()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Events that wait and stand before a message, with their namespaces: at most so many.
+    pub fn needed_before(&self, sequence: u64, most: usize) -> Vec<(Arc<str>, Number)> {
+        let before = self.events.iter().filter(|(_, held)| held.at.sequence() < sequence);
+        before.take(most).map(|(number, held)| (Arc::clone(&held.namespace), *number)).collect()
+    }
+
+    /// A message was read in which these events stand once more.
+    pub fn moved(&mut self, sequence: u64, numbers: &[Number]) {
+        for (place, number) in numbers.iter().enumerate() {
+            if let Some(held) = self.events.get_mut(number) {
+                held.at = Number::new(sequence, place);
+            }
+        }
+    }
+
+    /// Repeats in messages that are no more.
+    pub fn forget_before(&mut self, sequence: u64) {
+        self.void = self.void.split_off(&Number::new(sequence, 0));
     }
 
     /// A message of changes was read.

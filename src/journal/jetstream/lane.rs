@@ -98,7 +98,7 @@ impl JetStreamLane {
     async fn read(&self, taken: Vec<(Place, Entry)>) -> Result<Vec<JetStreamLease>, Lost> {
         let core = &self.owner.core;
         let read = taken.into_iter().map(|(place, entry)| async move {
-            let event = core.bodies.get(place.number).await;
+            let event = core.event(place.number).await;
             (place, entry, event)
         });
         let mut leases = Vec::new();

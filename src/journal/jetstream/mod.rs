@@ -39,8 +39,10 @@ mod plan;
 mod publish;
 mod queue;
 mod seen;
+mod snapshot;
 mod source;
 mod streams;
+mod sweep;
 mod tail;
 #[cfg(test)]
 pub(super) mod tests;
@@ -116,12 +118,23 @@ impl JetStream {
                 stream.map_err(|error| OpenError::Stream { stream: name.clone(), cause: error.into() })?;
             Ok::<_, OpenError>(Source::new(client.clone(), stream, &name))
         };
-        let sources =
-            [source(names.log()).await?, source(names.dead()).await?, source(names.attempts()).await?];
+        let sources = [
+            source(names.log()).await?,
+            source(names.dead()).await?,
+            source(names.attempts()).await?,
+            source(names.snapshots()).await?,
+        ];
         let until = log.cached_info().state.last_sequence;
         let clock = JournalClock::new(clock, last_clock(&log, &names).await);
         let me = format!("{}-{}", names::token(&config.instance), uuid::Uuid::new_v4().simple());
         let core = Arc::new(Core::new(config, clock, client, names, me, sources));
+        let unreadable =
+            |error: Unavailable| OpenError::Stream { stream: core.names.snapshots(), cause: error.into() };
+        let snapshot = snapshot::read(&core.snapshots, &core.names.snapshot_end(), core.config.window).await;
+        if let Some(snapshot) = snapshot.map_err(unreadable)? {
+            tracing::info!(position = snapshot.position, "the journal begins with a snapshot");
+            core.begin_with(snapshot);
+        }
         let (appends, calls) = append::channel();
         let waiting = Arc::new(Waiting::default());
         let mut tasks = JoinSet::new();
@@ -130,6 +143,7 @@ impl JetStream {
         tasks.spawn(partitions::renew(Arc::clone(&core)));
         tasks.spawn(partitions::run(Arc::clone(&core)));
         tasks.spawn(chores::run(Arc::clone(&core)));
+        tasks.spawn(sweep::run(Arc::clone(&core)));
         tasks.spawn(history::run(Arc::clone(&core), Arc::clone(&waiting)));
         for index in 0..PARTITIONS {
             tasks.spawn(writer::run(Arc::clone(&core), index));
@@ -147,9 +161,9 @@ impl JetStream {
         self.0.core.is_open()
     }
 
-    /// Whether a new process would not help: the connection is made again by itself.
+    /// Whether a new process would not help: a connection is made again by itself.
     pub fn is_alive(&self) -> bool {
-        !self.0.core.shutdown.is_cancelled()
+        !self.0.core.broken.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Waits until it is open.

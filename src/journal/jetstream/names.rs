@@ -26,6 +26,8 @@ pub enum Subject<'s> {
     Append(&'s str),
     /// What came of deliveries.
     Change,
+    /// Events once more.
+    Carry,
     /// Who runs a partition.
     Owner(usize),
     /// That a dispatcher is alive.
@@ -84,10 +86,36 @@ impl Names {
         match kind {
             "append" => Some(Subject::Append(of)),
             "change" => Some(Subject::Change),
+            "carry" => Some(Subject::Carry),
             "owner" => of.parse().ok().filter(|partition| *partition < PARTITIONS).map(Subject::Owner),
             "member" => Some(Subject::Member(of)),
             _ => None,
         }
+    }
+
+    /// Events of a namespace that stand in the log once more.
+    pub fn carry(&self, namespace: &str) -> String {
+        format!("{}.log.carry.{}", self.prefix, token(namespace))
+    }
+
+    /// The stream of snapshots.
+    pub fn snapshots(&self) -> String {
+        self.stream("SNAPSHOTS")
+    }
+
+    /// All subjects of snapshots.
+    pub fn of_snapshots(&self) -> String {
+        format!("{}.snapshot.>", self.prefix)
+    }
+
+    /// A piece of a snapshot.
+    pub fn snapshot_piece(&self) -> String {
+        format!("{}.snapshot.piece", self.prefix)
+    }
+
+    /// The end of a snapshot, which says where it is.
+    pub fn snapshot_end(&self) -> String {
+        format!("{}.snapshot.end", self.prefix)
     }
 
     /// The stream of dead letters.

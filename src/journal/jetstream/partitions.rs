@@ -24,6 +24,7 @@ use super::core::{Core, LEASE, Partition};
 use super::names::PARTITIONS;
 use super::plan::{View, plan};
 use super::publish::{Outgoing, PublishError, publish};
+use super::snapshot::POSITION;
 use super::tail;
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -77,6 +78,7 @@ fn alive(core: &Core, lease: Duration) -> Outgoing {
     let mut headers = HeaderMap::new();
     headers.insert(tail::LEASE, lease.as_millis().to_string());
     headers.insert(tail::CLOCK, core.clock.now().as_millis().to_string());
+    headers.insert(POSITION, core.lock().position.to_string());
     Outgoing { subject: core.names.member(&core.me), headers, body: Bytes::new() }
 }
 
@@ -105,6 +107,7 @@ pub async fn run(core: Arc<Core>) {
             give_back(&core, index, LEAVE).await;
         }
         give_back_again(&core).await;
+        say_again(&core).await;
     }
 }
 
@@ -131,6 +134,31 @@ async fn give_back_again(core: &Core) {
     for (index, epoch) in left {
         if let Err(error) = write_owner(core, index, epoch, "").await {
             tracing::debug!(partition = index, %error, "a partition was not given back");
+        }
+    }
+}
+
+/// Says once more who runs a partition where that stands far back: the beginning of the log goes.
+async fn say_again(core: &Core) {
+    let old: Vec<(usize, u64)> = {
+        let inner = core.lock();
+        let is_old = |part: &Partition| {
+            let epoch = part.epoch;
+            part.mine == Some(epoch)
+                && !part.leaving
+                && inner.position.saturating_sub(epoch) > core.config.snapshot_every / 2
+        };
+        (0..)
+            .zip(&inner.partitions)
+            .filter(|(_, part)| is_old(part))
+            .map(|(index, part)| (index, part.epoch))
+            .collect()
+    };
+    let said =
+        old.into_iter().map(|(index, epoch)| async move { write_owner(core, index, epoch, &core.me).await });
+    for said in futures::future::join_all(said).await {
+        if let Err(error) = said {
+            tracing::debug!(%error, "an owner was not named again");
         }
     }
 }

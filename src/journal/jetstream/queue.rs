@@ -26,7 +26,7 @@ pub async fn list(
     let after = cursor.as_ref().and_then(position);
     let entries = entries(core, webhook, after, limit.max(1) + 1);
     for piece in entries.chunks(PIECE) {
-        let read = piece.iter().map(|(_, number, _, _)| core.bodies.get(*number));
+        let read = piece.iter().map(|(_, number, _, _)| core.event(*number));
         for ((failed, number, entry, wait), event) in piece.iter().zip(join_all(read).await) {
             if room.is_used_up() {
                 return Ok(page);

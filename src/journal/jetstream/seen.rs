@@ -84,6 +84,26 @@ impl Seen {
         }
     }
 
+    /// All that is known, for [`Self::from_parts`]: ids that were accepted one after the other, and
+    /// when the last of them was.
+    pub fn parts(&self) -> impl Iterator<Item = (Timestamp, Vec<EventKey>)> {
+        let new = (self.newest, self.new.iter().copied().collect());
+        self.runs.iter().map(|run| (run.until, run.ids.to_vec())).chain([new])
+    }
+
+    /// What knows the same as what [`Self::parts`] was asked of.
+    pub fn from_parts(parts: impl IntoIterator<Item = (Timestamp, Vec<EventKey>)>) -> Self {
+        let mut seen = Self::default();
+        for (until, mut ids) in parts {
+            seen.newest = seen.newest.max(until);
+            seen.count += ids.len();
+            ids.sort_unstable();
+            seen.runs.push_back(Run { ids: ids.into(), until });
+        }
+        seen.runs.retain(|run| !run.ids.is_empty());
+        seen
+    }
+
     /// How many are known.
     #[cfg(test)]
     const fn len(&self) -> usize {

@@ -86,6 +86,32 @@ impl Source {
         }
     }
 
+    /// The last message of a subject; `None` if there is none.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn last(&self, subject: &str) -> Result<Option<Stored>, Unavailable> {
+        // Of the leader: one that follows may be behind.
+        match self.stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(Some(Stored {
+                sequence: message.sequence,
+                headers: message.headers,
+                body: message.payload,
+            })),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Unavailable(format!("the last message of {subject}: {error}"))),
+        }
+    }
+
+    /// The first sequence that there is.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn first(&self) -> Result<u64, Unavailable> {
+        let info = self.stream.get_info().await.map_err(|error| Unavailable(error.to_string()))?;
+        Ok(info.state.first_sequence)
+    }
+
     /// The messages of a stretch, and whether there are no more.
     ///
     /// # Errors

@@ -128,6 +128,7 @@ pub fn context(client: &Client) -> Context {
 pub async fn prepare(context: &Context, names: &Names, config: &Config) -> Result<Stream, OpenError> {
     ensure(context, dead(names, config), config).await?;
     ensure(context, attempts(names, config), config).await?;
+    ensure(context, snapshots(names, config), config).await?;
     ensure(context, log(names, config), config).await
 }
 
@@ -231,6 +232,12 @@ fn dead(names: &Names, config: &Config) -> StreamConfig {
     // Herald evicts them, and counts it; what it has forgotten ends here.
     dead.max_age = config.dead_age * 2;
     dead
+}
+
+fn snapshots(names: &Names, config: &Config) -> StreamConfig {
+    let mut snapshots = stream(names.snapshots(), names.of_snapshots(), "Herald: the log, in short", config);
+    snapshots.discard = DiscardPolicy::New;
+    snapshots
 }
 
 fn attempts(names: &Names, config: &Config) -> StreamConfig {

@@ -12,7 +12,8 @@ use futures::StreamExt as _;
 
 use super::core::{Core, Inner, Member};
 use super::names::Subject;
-use super::wire::{AppendIndex, Changes, INDEX};
+use super::snapshot::POSITION;
+use super::wire::{AppendIndex, Changes, INDEX, decode_numbers};
 use crate::journal::record::Corrupt;
 
 /// Who runs a partition; empty if nobody does.
@@ -54,6 +55,17 @@ async fn follow(core: &Core, stream: &Stream<()>, until: u64) -> Result<(), asyn
     while let Some(message) = messages.next().await {
         let message = message?;
         let sequence = message.info()?.stream_sequence;
+        let expected = core.lock().position + 1;
+        if sequence > expected && core.log.first().await.is_ok_and(|first| first > expected) {
+            tracing::error!(
+                expected,
+                sequence,
+                "a part of the log was removed before it was read; only a new process helps"
+            );
+            core.broken.store(true, Atomic::Release);
+            core.shutdown.cancel();
+            return Ok(());
+        }
         let empty = HeaderMap::new();
         apply(core, sequence, &message.subject, message.headers.as_ref().unwrap_or(&empty));
         if sequence >= until && !core.caught_up.swap(true, Atomic::AcqRel) {
@@ -73,6 +85,9 @@ pub fn apply(core: &Core, sequence: u64, subject: &str, headers: &HeaderMap) {
         None => Ok(()),
         Some(Subject::Append(namespace)) => append(core, &mut inner, sequence, namespace, headers),
         Some(Subject::Change) => change(core, &mut inner, headers),
+        Some(Subject::Carry) => decode_numbers(text(headers, INDEX)).map(|numbers| {
+            inner.fold.moved(sequence, &numbers);
+        }),
         Some(Subject::Owner(partition)) => {
             let owner = Some(text(headers, MEMBER)).filter(|owner| !owner.is_empty());
             core.own(&mut inner, partition, sequence, owner);
@@ -126,6 +141,7 @@ fn hear(members: &mut HashMap<String, Member>, id: &str, headers: &HeaderMap) {
     if text(headers, LEASE) == "0" {
         members.remove(id);
     } else {
-        members.insert(id.to_owned(), Member { seen: Instant::now() });
+        let position = text(headers, POSITION).parse().unwrap_or(0);
+        members.insert(id.to_owned(), Member { seen: Instant::now(), position });
     }
 }

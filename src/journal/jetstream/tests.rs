@@ -4,6 +4,7 @@
 pub(in crate::journal) mod nats;
 
 mod many;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,17 +21,11 @@ const SOON: Duration = Duration::from_secs(90);
 
 /// A dispatcher of these servers.
 async fn dispatcher(servers: &str, replicas: usize) -> JetStream {
-    let config = Config { replicas, ..Config::new(servers) };
-    // The servers of a cluster need a moment until they have a leader.
-    let open = async {
-        loop {
-            match Box::pin(JetStream::open(config.clone(), Clock::default())).await {
-                Ok(journal) => return journal,
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    };
-    let journal = soon(open).await;
+    opened(Config { replicas, ..Config::new(servers) }).await
+}
+
+async fn opened(config: Config) -> JetStream {
+    let journal = soon(Box::pin(JetStream::open(config, Clock::default()))).await.expect("it opens");
     soon(journal.ready()).await;
     journal
 }
@@ -121,10 +116,15 @@ impl Arrived {
 }
 
 /// Delivers whatever is this dispatcher's to deliver, as long as the task runs.
-async fn deliver(journal: JetStream, ordering: Ordering, arrived: Arrived) {
+async fn deliver(
+    journal: JetStream,
+    ordering: Ordering,
+    arrived: Arrived,
+    wanted: impl Fn(WebhookUid) -> bool,
+) {
     let mut lanes = tokio::task::JoinSet::new();
     loop {
-        for webhook in journal.unclaimed().await {
+        for webhook in journal.unclaimed().await.into_iter().filter(|webhook| wanted(*webhook)) {
             let (journal, arrived) = (journal.clone(), arrived.clone());
             lanes.spawn(async move { lane(&journal, webhook, ordering, &arrived).await });
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! append.<namespace>   header Herald-Index: which events, to whom     body: the events
+//! carry.<namespace>    header Herald-Index: which events            body: them, once more
 //! change.<partition>   header Herald-Index: what came of deliveries   body: empty
 //! owner.<partition>    header Herald-Member: who runs its lanes       body: empty
 //! member.<id>          headers Herald-Lease, Herald-Clock             body: empty
@@ -174,6 +175,23 @@ pub fn decode_events(bytes: &[u8]) -> Result<Vec<Arc<Event>>, Corrupt> {
         events.push(Arc::new(record::decode_event(reader.block()?)?));
     }
     Ok(events)
+}
+
+/// The index of a message in which events stand once more: their numbers.
+pub fn encode_numbers(numbers: &[Number]) -> String {
+    BASE64.encode(numbers.iter().flat_map(|number| number.get().to_be_bytes()).collect::<Vec<_>>())
+}
+
+/// What [`encode_numbers`] wrote.
+pub fn decode_numbers(text: &str) -> Result<Vec<Number>, Corrupt> {
+    const KIND: &str = "index of events once more";
+    let bytes = BASE64.decode(text).map_err(|_| Corrupt(KIND))?;
+    let mut reader = Reader { bytes: &bytes, kind: KIND };
+    let mut numbers = Vec::new();
+    while !reader.bytes.is_empty() {
+        numbers.push(Number::from_u64(reader.u64()?));
+    }
+    Ok(numbers)
 }
 
 /// What came of a delivery, or of a lane.

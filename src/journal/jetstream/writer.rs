@@ -22,6 +22,10 @@ const LINGER: Duration = Duration::from_millis(10);
 /// How long it is waited after a write that failed.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long after one that was refused. The server answers a write a moment before it lets in the
+/// next that depends on the same owner; who has lost its partition learns that from the log.
+const SOON: Duration = Duration::from_millis(2);
+
 /// Writes of one partition until shutdown, and then what is left.
 pub async fn run(core: Arc<Core>, index: usize) {
     let wake = {
@@ -49,10 +53,15 @@ pub async fn run(core: Arc<Core>, index: usize) {
 }
 
 async fn write(core: &Core, index: usize, taken: Taken) {
-    let Taken { epoch, changes, answers } = taken;
+    let Taken { term, changes, answers } = taken;
     let outcomes = changes.iter().filter(|(_, change)| is_outcome(change)).count();
     let text = Changes(changes).encode();
     loop {
+        // It may be another under the same ownership, which was said again.
+        let Some(epoch) = core.lock().epoch(index, term) else {
+            core.outcomes.add_permits(outcomes);
+            return;
+        };
         let mut headers = HeaderMap::new();
         headers.insert(INDEX, text.as_str());
         fence(&mut headers, core.names.owner(index), epoch);
@@ -67,19 +76,14 @@ async fn write(core: &Core, index: usize, taken: Taken) {
                 return;
             }
             // Written twice, it does no harm.
-            Err(
-                error @ (PublishError::Superseded
-                | PublishError::Full(_)
-                | PublishError::NotStored(_)
-                | PublishError::Unknown),
-            ) => {
-                let still = core.lock().partitions.get(index).is_some_and(|part| part.mine == Some(epoch));
-                if !still || core.writers_end.is_cancelled() {
+            Err(error) => {
+                if core.writers_end.is_cancelled() {
                     core.outcomes.add_permits(outcomes);
                     return;
                 }
                 tracing::debug!(partition = index, %error, "outcomes were not written; they are written again");
-                tokio::time::sleep(AGAIN).await;
+                let again = if matches!(error, PublishError::Superseded) { SOON } else { AGAIN };
+                tokio::time::sleep(again).await;
             }
         }
     }

@@ -29,7 +29,7 @@ impl Fleet {
     async fn join(&mut self, servers: &str, replicas: usize) {
         let journal = dispatcher(servers, replicas).await;
         let arrived = self.arrived.clone();
-        self.handles.push(self.tasks.spawn(deliver(journal.clone(), self.ordering, arrived)));
+        self.handles.push(self.tasks.spawn(deliver(journal.clone(), self.ordering, arrived, |_| true)));
         self.journals.push(journal);
     }
 
