@@ -87,6 +87,13 @@ impl Line {
         }
     }
 
+    /// It is nowhere any more. As a rule it was leased: then nothing has to be searched.
+    fn take_out(&mut self, number: Number) {
+        if self.out.remove(&number).is_none() {
+            self.set_aside(number);
+        }
+    }
+
     /// Takes what is due, or else the oldest that is ready.
     pub fn take(&mut self, now: Timestamp) -> Option<Number> {
         let number = match self.due.first().copied() {
@@ -150,15 +157,13 @@ impl Line {
 
     /// The log says that it has ended.
     pub fn end(&mut self, number: Number, user: u64, at: impl Fn(Number) -> Option<Timestamp>) {
-        self.out.remove(&number);
-        self.set_aside(number);
+        self.take_out(number);
         self.end_of_user(number, user, at);
     }
 
     /// The log says when it is to be tried again.
     pub fn retry(&mut self, number: Number, at: Timestamp) {
-        self.out.remove(&number);
-        self.set_aside(number);
+        self.take_out(number);
         self.due.insert((at, number));
     }
 
