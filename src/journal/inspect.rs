@@ -66,6 +66,19 @@ pub trait Inspect: Journal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(pub Vec<u8>);
 
+impl Cursor {
+    /// Of a place that is two numbers.
+    pub fn of_pair((first, second): (u64, u64)) -> Self {
+        Self([first.to_be_bytes(), second.to_be_bytes()].as_flattened().to_vec())
+    }
+
+    /// The two numbers; `None` if it is no cursor of these.
+    pub fn pair(&self) -> Option<(u64, u64)> {
+        let (first, second) = self.0.split_first_chunk()?;
+        Some((u64::from_be_bytes(*first), u64::from_be_bytes(second.try_into().ok()?)))
+    }
+}
+
 /// A part of a listing: as many items as were asked for, or fewer where their
 /// events are large, see [`PageRoom`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +262,16 @@ pub struct AttemptFilter {
     pub since: Timestamp,
 }
 
+impl AttemptFilter {
+    /// Whether it is one of those.
+    pub fn wants(&self, attempt: &Attempt) -> bool {
+        attempt.at >= self.since
+            && attempt.event.namespace == self.namespace
+            && self.webhook.is_none_or(|webhook| webhook == attempt.webhook)
+            && self.id.as_ref().is_none_or(|id| attempt.event.is_called(id, &[attempt.webhook]))
+    }
+}
+
 /// Which events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptFilter {
@@ -260,6 +283,16 @@ pub struct KeptFilter {
     pub id: Option<String>,
     /// Accepted not before then, by the time of day.
     pub since: Timestamp,
+}
+
+impl KeptFilter {
+    /// Whether it is one of those.
+    pub fn wants(&self, kept: &Kept) -> bool {
+        kept.at >= self.since
+            && kept.event.namespace == self.namespace
+            && self.webhook.is_none_or(|webhook| kept.webhooks.contains(&webhook))
+            && self.id.as_ref().is_none_or(|id| EventName::from(&*kept.event).is_called(id, &kept.webhooks))
+    }
 }
 
 /// An event as it was accepted.

@@ -60,7 +60,7 @@ pub async fn list(
     cursor: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<DeadLetter>, Unavailable> {
-    let after = cursor.and_then(|cursor| position(&cursor.0));
+    let after = cursor.as_ref().and_then(position);
     let mut room = PageRoom::new(limit);
     let mut page = Page { items: Vec::new(), next: None };
     let letters: Vec<(Timestamp, Number, Letter)> = {
@@ -79,8 +79,9 @@ pub async fn list(
             if room.is_used_up() {
                 return Ok(page);
             }
-            let id = LetterId(key(*died_at, *number));
-            page.next = Some(Cursor(id.0.clone()));
+            let place = place(*died_at, *number);
+            let id = LetterId(place.0.clone());
+            page.next = Some(place);
             let Some(body) = body? else { continue };
             match record::decode_death(&body, id) {
                 Ok(letter) => {
@@ -95,20 +96,20 @@ pub async fn list(
     Ok(page)
 }
 
-fn key(died_at: Timestamp, number: Number) -> Vec<u8> {
-    [died_at.as_millis().to_be_bytes(), number.get().to_be_bytes()].concat()
+fn place(died_at: Timestamp, number: Number) -> Cursor {
+    Cursor::of_pair((died_at.as_millis(), number.get()))
 }
 
-fn position(bytes: &[u8]) -> Option<(Timestamp, Number)> {
-    let (died_at, number) = bytes.split_first_chunk()?;
-    let number = u64::from_be_bytes(number.try_into().ok()?);
-    Some((Timestamp::from_millis(u64::from_be_bytes(*died_at)), Number::from_u64(number)))
+fn position(place: &Cursor) -> Option<(Timestamp, Number)> {
+    let (died_at, number) = place.pair()?;
+    Some((Timestamp::from_millis(died_at), Number::from_u64(number)))
 }
 
 /// Which of these letters there are, of this webhook.
 pub fn known(core: &Core, webhook: WebhookUid, letters: &[LetterId]) -> Vec<Number> {
     let inner = core.lock();
     let Some(lane) = inner.fold.lane(webhook) else { return Vec::new() };
-    let numbers = letters.iter().filter_map(|letter| position(&letter.0)).map(|(_, number)| number);
+    let numbers =
+        letters.iter().filter_map(|letter| position(&Cursor(letter.0.clone()))).map(|(_, number)| number);
     numbers.filter(|number| lane.letter(*number).is_some()).collect()
 }

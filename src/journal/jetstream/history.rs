@@ -15,7 +15,7 @@ use super::core::Core;
 use super::publish::{Outgoing, publish};
 use super::source::{Stored, Stretch};
 use super::wire::{AppendIndex, INDEX, Number, decode_events};
-use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, EventName, Kept, KeptFilter, Page, PageRoom};
+use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, Kept, KeptFilter, Page, PageRoom};
 use crate::journal::record::{self, Reader, history};
 use crate::journal::{Unavailable, record::Corrupt};
 
@@ -122,15 +122,6 @@ fn records(bytes: &[u8]) -> Vec<&[u8]> {
 /// A place in a listing: a message, and a record in it.
 type Position = (u64, u64);
 
-fn cursor((sequence, place): Position) -> Cursor {
-    Cursor([sequence.to_be_bytes(), place.to_be_bytes()].as_flattened().to_vec())
-}
-
-fn position(cursor: &Cursor) -> Option<Position> {
-    let (sequence, place) = cursor.0.split_first_chunk()?;
-    Some((u64::from_be_bytes(*sequence), u64::from_be_bytes(place.try_into().ok()?)))
-}
-
 /// See [`crate::journal::Inspect::attempts`].
 pub async fn attempts(
     core: &Core,
@@ -140,7 +131,7 @@ pub async fn attempts(
 ) -> Result<Page<Attempt>, Unavailable> {
     let limit = limit.max(1);
     let info = core.attempts.stream().get_info().await.map_err(|error| Unavailable(error.to_string()))?;
-    let mut before = from.as_ref().and_then(position).unwrap_or((info.state.last_sequence + 1, 0));
+    let mut before = from.as_ref().and_then(Cursor::pair).unwrap_or((info.state.last_sequence + 1, 0));
     let mut page = Page { items: Vec::new(), next: None };
     let first = info.state.first_sequence.max(1);
     while before > (first, 0) {
@@ -150,7 +141,7 @@ pub async fn attempts(
             if page.items.len() == limit {
                 return Ok(page);
             }
-            page.next = Some(cursor(at));
+            page.next = Some(Cursor::of_pair(at));
             page.items.push(attempt);
         }
         before = (start, 0);
@@ -182,7 +173,7 @@ async fn range(
                 let at = (*sequence, place);
                 let attempt =
                     history::decode_attempt(bytes).map_err(|error| Unavailable(error.to_string()))?;
-                if at < before && attempt.at >= of.since && wants_attempt(of, &attempt) {
+                if at < before && of.wants(&attempt) {
                     found.push((at, attempt));
                 }
             }
@@ -192,11 +183,6 @@ async fn range(
         }
     }
     Ok(found)
-}
-
-fn wants_attempt(of: &AttemptFilter, attempt: &Attempt) -> bool {
-    of.webhook.is_none_or(|webhook| webhook == attempt.webhook)
-        && of.id.as_ref().is_none_or(|id| attempt.event.is_called(id, &[attempt.webhook]))
 }
 
 /// Messages of events that are read at a time.
@@ -209,7 +195,7 @@ pub async fn kept(
     from: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<Kept>, Unavailable> {
-    let mut at = from.as_ref().and_then(position);
+    let mut at = from.as_ref().and_then(Cursor::pair);
     let mut page = Page { items: Vec::new(), next: None };
     let mut room = PageRoom::new(limit);
     loop {
@@ -234,9 +220,8 @@ pub async fn kept(
                     return Ok(page);
                 }
                 at = Some((*sequence, place + 1));
-                page.next = at.map(cursor);
-                if let Some(kept) = kept.as_ref().filter(|kept| kept.at >= of.since && wants_event(of, kept))
-                {
+                page.next = at.map(Cursor::of_pair);
+                if let Some(kept) = kept.as_ref().filter(|kept| of.wants(kept)) {
                     room.put(&kept.event);
                     page.items.push(kept.clone());
                 }
@@ -280,9 +265,4 @@ fn events(core: &Core, messages: &[Stored]) -> Result<Vec<Message>, Corrupt> {
         found.push((*sequence, kept.collect()));
     }
     Ok(found)
-}
-
-fn wants_event(of: &KeptFilter, kept: &Kept) -> bool {
-    of.webhook.is_none_or(|webhook| kept.webhooks.contains(&webhook))
-        && of.id.as_ref().is_none_or(|id| EventName::from(&*kept.event).is_called(id, &kept.webhooks))
 }

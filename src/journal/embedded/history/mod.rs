@@ -16,7 +16,7 @@ use std::path::Path;
 
 use self::log::Log;
 use self::segment::records;
-use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, EventName, Kept, KeptFilter, Page, PageRoom};
+use crate::journal::inspect::{Attempt, AttemptFilter, Cursor, Kept, KeptFilter, Page, PageRoom};
 use crate::journal::limits::Bounds;
 use crate::journal::metrics::Metrics;
 use crate::journal::record::Corrupt;
@@ -38,13 +38,12 @@ struct Position(u64, u64);
 
 impl Position {
     fn cursor(self) -> Cursor {
-        Cursor([self.0.to_be_bytes(), self.1.to_be_bytes()].as_flattened().to_vec())
+        Cursor::of_pair((self.0, self.1))
     }
 
     /// What is no cursor of these is as if there were none.
     fn of(cursor: &Cursor) -> Option<Self> {
-        let (number, offset) = cursor.0.split_first_chunk()?;
-        Some(Self(u64::from_be_bytes(*number), u64::from_be_bytes(offset.try_into().ok()?)))
+        cursor.pair().map(|(number, offset)| Self(number, offset))
     }
 }
 
@@ -89,7 +88,7 @@ impl History {
                     break;
                 }
                 let attempt = record::decode_attempt(record.body)?;
-                if attempt.at >= of.since && wants_attempt(of, &attempt) {
+                if of.wants(&attempt) {
                     found.push((position, attempt));
                 }
             }
@@ -132,7 +131,7 @@ impl History {
                         return Ok(page);
                     }
                     let kept = record::decode_kept(record.body)?;
-                    if kept.at >= of.since && wants_event(of, &kept) {
+                    if of.wants(&kept) {
                         room.put(&kept.event);
                         page.items.push(kept);
                     }
@@ -153,18 +152,6 @@ impl History {
         page.next = None;
         Ok(page)
     }
-}
-
-fn wants_attempt(of: &AttemptFilter, attempt: &Attempt) -> bool {
-    attempt.event.namespace == of.namespace
-        && of.webhook.is_none_or(|webhook| webhook == attempt.webhook)
-        && of.id.as_ref().is_none_or(|id| attempt.event.is_called(id, &[attempt.webhook]))
-}
-
-fn wants_event(of: &KeptFilter, kept: &Kept) -> bool {
-    kept.event.namespace == of.namespace
-        && of.webhook.is_none_or(|webhook| kept.webhooks.contains(&webhook))
-        && of.id.as_ref().is_none_or(|id| EventName::from(&*kept.event).is_called(id, &kept.webhooks))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::journal::embedded::record::encode_event;
+use crate::journal::inspect::EventName;
 use crate::journal::inspect::{AttemptKind, AttemptNext};
 use crate::model::{Event, EventType, Phases};
 
