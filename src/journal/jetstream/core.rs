@@ -218,7 +218,7 @@ impl Core {
 
     /// Whether the log has been read, and its server is there.
     pub fn is_open(&self) -> bool {
-        self.caught_up.load(Atomic::Acquire)
+        self.caught_up()
             && self.client.connection_state() == async_nats::connection::State::Connected
             && !self.shutdown.is_cancelled()
     }
@@ -239,7 +239,7 @@ impl Core {
         Unavailable(
             if self.shutdown.is_cancelled() {
                 "it is closed"
-            } else if self.caught_up.load(Atomic::Acquire) {
+            } else if self.caught_up() {
                 "NATS cannot be reached"
             } else {
                 "the log is being read"
@@ -381,6 +381,12 @@ impl Inner {
             && self.partitions.get(index).is_some_and(|part| part.mine.is_some())
     }
 
+    /// The partitions that are so, each with the message that says who runs it.
+    pub fn those(&self, are_so: impl Fn(&Partition) -> bool) -> Vec<(usize, u64)> {
+        let all = (0..).zip(&self.partitions);
+        all.filter(|(_, part)| are_so(part)).map(|(index, part)| (index, part.epoch)).collect()
+    }
+
     /// What is to be written of a partition; `None` if there is nothing, or it is another's.
     pub fn take_outbox(&mut self, index: usize, most: usize) -> Option<Outgoing> {
         let part = self.partitions.get_mut(index)?;
@@ -493,12 +499,7 @@ impl Inner {
             return;
         }
         // Whoever looked meanwhile was told that no lane is this dispatcher's.
-        let mine: Vec<_> = (0..)
-            .zip(&self.partitions)
-            .filter(|(_, part)| part.mine.is_some())
-            .map(|(index, _)| index)
-            .collect();
-        for index in mine {
+        for (index, _) in self.those(|part| part.mine.is_some()) {
             self.offer_all(index);
         }
     }

@@ -17,13 +17,11 @@
 //! wait for the longest there can be, others go on at once, which may repeat.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, LEASE, Partition};
-use super::names::PARTITIONS;
 use super::plan::{View, plan};
-use super::publish::{Outgoing, PublishError, publish};
+use super::publish::{EXPECTED, Outgoing, PublishError, publish};
 use super::snapshot::POSITION;
 use super::tail;
 use async_nats::HeaderMap;
@@ -35,10 +33,6 @@ const RENEW: Duration = Duration::from_secs(2);
 /// How often it looks who runs what.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The most partitions that are claimed at a look: so that who comes first does not take all
-/// before the next is there.
-const AT_ONCE: usize = PARTITIONS;
-
 /// How long a partition that is given back may take to become quiet.
 const LEAVE: Duration = Duration::from_secs(35);
 
@@ -47,7 +41,7 @@ const AT_THE_END: Duration = Duration::from_secs(5);
 
 /// Headers that make a write depend on who owns a partition.
 pub fn fence(headers: &mut HeaderMap, owner: String, epoch: u64) {
-    headers.insert("Nats-Expected-Last-Subject-Sequence", epoch.to_string());
+    headers.insert(EXPECTED, epoch.to_string());
     headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", owner);
 }
 
@@ -56,7 +50,7 @@ pub async fn renew(core: Arc<Core>) {
     let mut every = tokio::time::interval(RENEW);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while core.shutdown.run_until_cancelled(every.tick()).await.is_some() {
-        if !core.caught_up.load(Atomic::Acquire) {
+        if !core.caught_up() {
             every.reset_after(LOOK);
             continue;
         }
@@ -101,7 +95,7 @@ pub async fn run(core: Arc<Core>) {
             let members = members.chain([core.me.as_str()]).collect();
             plan(&View { me: &core.me, members, owners: owners.collect() })
         };
-        let claims = moves.claim.into_iter().take(AT_ONCE).map(|index| claim(&core, index));
+        let claims = moves.claim.into_iter().map(|index| claim(&core, index));
         futures::future::join_all(claims).await;
         if let Some(index) = moves.release {
             give_back(&core, index, LEAVE).await;
@@ -125,11 +119,7 @@ async fn give_back_again(core: &Core) {
         let inner = core.lock();
         let is_left =
             |part: &Partition| part.mine.is_none() && part.owner.as_deref() == Some(core.me.as_str());
-        (0..)
-            .zip(&inner.partitions)
-            .filter(|(_, part)| is_left(part))
-            .map(|(index, part)| (index, part.epoch))
-            .collect()
+        inner.those(is_left)
     };
     for (index, epoch) in left {
         if let Err(error) = write_owner(core, index, epoch, "").await {
@@ -148,11 +138,7 @@ async fn say_again(core: &Core) {
                 && !part.leaving
                 && inner.position.saturating_sub(epoch) > core.config.snapshot_every / 2
         };
-        (0..)
-            .zip(&inner.partitions)
-            .filter(|(_, part)| is_old(part))
-            .map(|(index, part)| (index, part.epoch))
-            .collect()
+        inner.those(is_old)
     };
     let said =
         old.into_iter().map(|(index, epoch)| async move { write_owner(core, index, epoch, &core.me).await });
@@ -194,17 +180,14 @@ async fn write_owner(core: &Core, index: usize, epoch: u64, member: &str) -> Res
     let subject = core.names.owner(index);
     let mut headers = HeaderMap::new();
     headers.insert(tail::MEMBER, member);
-    headers.insert("Nats-Expected-Last-Subject-Sequence", epoch.to_string());
+    headers.insert(EXPECTED, epoch.to_string());
     publish(&core.client, Outgoing { subject, headers, body: Bytes::new() }).await
 }
 
 /// Gives back everything, and says that this dispatcher goes.
 pub async fn leave_all(core: &Arc<Core>) {
-    let mine: Vec<usize> = {
-        let inner = core.lock();
-        (0..).zip(&inner.partitions).filter(|(_, part)| part.mine.is_some()).map(|(index, _)| index).collect()
-    };
-    futures::future::join_all(mine.into_iter().map(|index| give_back(core, index, AT_THE_END))).await;
+    let mine = core.lock().those(|part| part.mine.is_some());
+    futures::future::join_all(mine.into_iter().map(|(index, _)| give_back(core, index, AT_THE_END))).await;
     if let Err(error) = publish(&core.client, alive(core, Duration::ZERO)).await {
         tracing::debug!(%error, "the others were not told that this dispatcher goes");
     }

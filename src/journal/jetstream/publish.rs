@@ -8,6 +8,8 @@ use async_nats::{Client, HeaderMap, Request};
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::journal::Unavailable;
+
 /// How long the server may take. What was not answered by then may be stored or not.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,16 @@ pub enum PublishError {
     #[error("no answer in {TIMEOUT:?}")]
     Unknown,
 }
+
+impl From<Unavailable> for PublishError {
+    /// What had to be read before was not.
+    fn from(error: Unavailable) -> Self {
+        Self::NotStored(error.to_string())
+    }
+}
+
+/// The header by which a write depends on the last message of a subject.
+pub const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 
 #[derive(Deserialize)]
 struct Answer {

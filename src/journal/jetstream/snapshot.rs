@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::core::{Core, Inner};
 use super::fold::Fold;
-use super::publish::{Outgoing, PublishError, publish};
+use super::publish::{EXPECTED, Outgoing, PublishError, publish};
 use super::source::Source;
 use crate::journal::Unavailable;
 use crate::journal::limits::Window;
@@ -49,8 +49,7 @@ pub async fn write(core: &Core) -> Result<u64, PublishError> {
         let inner = core.lock();
         (inner.position, encode(&inner))
     };
-    let before = core.snapshots.last(&core.names.snapshot_end()).await;
-    let before = before.map_err(|error| PublishError::NotStored(error.to_string()))?;
+    let before = core.snapshots.last(&core.names.snapshot_end()).await?;
     let mut first = None;
     for piece in bytes.chunks(PIECE) {
         let (subject, headers) = (core.names.snapshot_piece(), HeaderMap::new());
@@ -65,7 +64,7 @@ pub async fn write(core: &Core) -> Result<u64, PublishError> {
     headers.insert(PIECES, bytes.chunks(PIECE).len().to_string());
     headers.insert(HASH, hex::encode(Sha256::digest(&bytes)));
     let expected = before.map_or(0, |stored| stored.sequence);
-    headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+    headers.insert(EXPECTED, expected.to_string());
     let end = Outgoing { subject: core.names.snapshot_end(), headers, body: bytes::Bytes::new() };
     publish(&core.client, end).await?;
     if let Err(error) = core.snapshots.stream().purge().sequence(first).await {
@@ -81,13 +80,14 @@ pub async fn read(snapshots: &Source, end: &str, window: Window) -> Result<Optio
     let number =
         |name: &str| text(name).parse::<u64>().map_err(|_| Unavailable(format!("a snapshot without {name}")));
     let (position, first, pieces) = (number(POSITION)?, number(FIRST)?, number(PIECES)?);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut hash) = (Vec::new(), Sha256::new());
     // Pieces of another that was begun at the same time may stand between them.
     for sequence in first..last.sequence {
         if let Some(piece) = snapshots.get(sequence).await? {
             bytes.extend_from_slice(&piece);
+            hash.update(&piece);
         }
-        if hex::encode(Sha256::digest(&bytes)) == text(HASH) {
+        if hex::encode(hash.clone().finalize()) == text(HASH) {
             let (fold, owners) = decode(&bytes, window).map_err(|error| Unavailable(error.to_string()))?;
             return Ok(Some(Snapshot { position, fold, owners }));
         }

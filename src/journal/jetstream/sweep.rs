@@ -52,7 +52,7 @@ async fn sweep(core: &Core, last: u64) -> Result<u64, PublishError> {
     if needed < last.saturating_sub(4 * every) {
         carry(core, last.saturating_sub(every)).await?;
     }
-    let first = core.log.first().await.map_err(|error| PublishError::NotStored(error.to_string()))?;
+    let first = core.log.first().await?;
     let until = needed_from(core, last);
     if until > first.saturating_add(every / 4) {
         let purged = core.log.stream().purge().sequence(until).await;
@@ -82,24 +82,22 @@ async fn carry(core: &Core, before: u64) -> Result<(), PublishError> {
         by_namespace.entry(namespace).or_default().push(number);
     }
     for (namespace, numbers) in by_namespace {
-        for numbers in numbers.chunks(64) {
+        // Each may be large.
+        for numbers in numbers.chunks(2) {
             let (mut carried, mut events) = (Vec::new(), Vec::new());
             for number in numbers {
-                let event =
-                    core.event(*number).await.map_err(|error| PublishError::NotStored(error.to_string()))?;
-                if let Some(event) = event {
+                if let Some(event) = core.event(*number).await? {
                     carried.push(*number);
                     events.push(event);
                 }
             }
-            // Each may be large.
-            for (numbers, events) in carried.chunks(2).zip(events.chunks(2)) {
-                let mut headers = HeaderMap::new();
-                headers.insert(INDEX, encode_numbers(numbers));
-                let body = encode_events(events.iter().map(AsRef::as_ref), core.clock.now());
-                publish(&core.client, Outgoing { subject: core.names.carry(&namespace), headers, body })
-                    .await?;
+            if carried.is_empty() {
+                continue;
             }
+            let mut headers = HeaderMap::new();
+            headers.insert(INDEX, encode_numbers(&carried));
+            let body = encode_events(events.iter().map(AsRef::as_ref), core.clock.now());
+            publish(&core.client, Outgoing { subject: core.names.carry(&namespace), headers, body }).await?;
         }
     }
     Ok(())
