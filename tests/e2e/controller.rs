@@ -5,14 +5,14 @@ mod running;
 mod secrets;
 mod verification;
 
-use std::sync::{Arc, Mutex};
-
 use futures::TryStreamExt as _;
 use herald::api::{VERIFY_REQUESTED_AT, Webhook};
 use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt as _;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -103,29 +103,34 @@ async fn events(namespace: &Namespace, reason: &str) -> Vec<String> {
 
 /// Every version of one Webhook that there has been.
 struct History {
-    versions: Arc<Mutex<Vec<Webhook>>>,
+    versions: watch::Receiver<Vec<Webhook>>,
     watch: AbortHandle,
 }
 
 impl History {
     async fn of(namespace: &Namespace, name: &str) -> Self {
-        let versions = Arc::new(Mutex::new(Vec::new()));
+        let (kept, versions) = watch::channel(Vec::new());
         let params = WatchParams::default().fields(&format!("metadata.name={name}"));
         let watch = namespace.api::<Webhook>().watch(&params, "0").await.unwrap();
-        let kept = versions.clone();
         let watch = tokio::spawn(async move {
             let mut watch = std::pin::pin!(watch);
             while let Ok(Some(event)) = watch.try_next().await {
                 if let WatchEvent::Added(webhook) | WatchEvent::Modified(webhook) = event {
-                    kept.lock().unwrap().push(webhook);
+                    kept.send_modify(|versions| versions.push(webhook));
                 }
             }
         });
         Self { versions, watch: watch.abort_handle() }
     }
 
-    fn versions(&self) -> Vec<Webhook> {
-        self.versions.lock().unwrap().clone()
+    /// The versions up to this one, which another watch may have shown earlier.
+    async fn until(&self, last: &Webhook) -> Vec<Webhook> {
+        let is_last = |version: &Webhook| version.resource_version() == last.resource_version();
+        let mut versions = self.versions.clone();
+        let there = timeout(DEADLINE, versions.wait_for(|versions| versions.iter().any(is_last))).await;
+        let mut versions = there.expect("the watch shows it in time").expect("the watch goes on").clone();
+        versions.truncate(versions.iter().position(is_last).map_or(0, |last| last + 1));
+        versions
     }
 }
 

@@ -1,7 +1,7 @@
 //! A controller in this process, for one namespace.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use herald::controller::{ControllerConfig, Metrics, Pulse, Surroundings};
 use herald::outbound::{Guard, Outbound, OutboundConfig, Resolver};
@@ -55,7 +55,7 @@ impl Running {
     pub async fn stop(self) {
         self.shutdown.cancel();
         // Much less than a challenge that hangs would take.
-        timeout(Duration::from_secs(2), self.tasks.join_all()).await.expect("all tasks end in time");
+        timeout(Duration::from_secs(5), self.tasks.join_all()).await.expect("all tasks end in time");
     }
 
     /// What a readiness probe is told.
@@ -63,9 +63,16 @@ impl Running {
         self.pulse.is_ready()
     }
 
-    /// What a liveness probe is told.
-    pub fn last_beat(&self) -> Duration {
-        self.pulse.last_beat()
+    /// Waits until a liveness probe would be told that the loop came round since now.
+    pub async fn await_beat(&self) {
+        let now = Instant::now();
+        let beats = async {
+            let mut asks = interval(Duration::from_millis(10));
+            while self.pulse.last_beat() > now.elapsed() {
+                asks.tick().await;
+            }
+        };
+        timeout(DEADLINE, beats).await.expect("the loop comes round");
     }
 
     /// A sample as a scrape reads it; zero if there is none.
