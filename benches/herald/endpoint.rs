@@ -1,16 +1,18 @@
 //! An endpoint with moods, which keeps what it has taken.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::super::sink::{number_after, proof};
-use super::super::support::certificates::Files;
-use super::super::support::server;
+use super::sink::{number_after, proof};
+use super::support::certificates::Files;
+use super::support::server;
 
 /// What comes of a delivery. A challenge is met in every mood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +42,13 @@ struct Shared {
 }
 
 /// The numbers of the events that were answered with 200.
-#[derive(Default)]
 struct Taken {
     numbers: Vec<bool>,
-    distinct: u64,
+    /// In the order in which they came first.
+    order: Vec<u64>,
     repeats: u64,
+    last: Instant,
+    silence: Duration,
 }
 
 impl Endpoint {
@@ -52,7 +56,7 @@ impl Endpoint {
     pub async fn start(files: &Files) -> Self {
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Takes),
-            taken: Mutex::default(),
+            taken: Mutex::new(Taken::new()),
             replayed: AtomicU64::new(0),
         });
         let answering = shared.clone();
@@ -73,7 +77,7 @@ impl Endpoint {
     /// How many events it has taken, and how often one that it had.
     pub fn taken(&self) -> (u64, u64) {
         let taken = self.shared.taken.lock().unwrap();
-        (taken.distinct, taken.repeats)
+        (taken.order.len() as u64, taken.repeats)
     }
 
     /// How many of what it has taken came from a Replay.
@@ -81,11 +85,24 @@ impl Endpoint {
         self.shared.replayed.load(Ordering::Relaxed)
     }
 
-    /// The events below this number that it has not taken.
-    pub fn missing(&self, below: u64) -> Vec<u64> {
+    /// Which of these events it has not taken.
+    pub fn missing(&self, of: Range<u64>) -> Vec<u64> {
         let taken = self.shared.taken.lock().unwrap();
         let has = |number: u64| taken.numbers.get(usize::try_from(number).unwrap()).copied();
-        (0..below).filter(|&number| has(number) != Some(true)).collect()
+        of.filter(|&number| has(number) != Some(true)).collect()
+    }
+
+    /// What it has taken, in the order in which it came first.
+    pub fn order(&self) -> Vec<u64> {
+        self.shared.taken.lock().unwrap().order.clone()
+    }
+
+    /// The longest time in which nothing came, since this was asked last.
+    pub fn take_silence(&self) -> Duration {
+        let mut taken = self.shared.taken.lock().unwrap();
+        let silence = taken.silence.max(taken.last.elapsed());
+        (taken.silence, taken.last) = (Duration::ZERO, Instant::now());
+        silence
     }
 }
 
@@ -117,15 +134,27 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
 }
 
 impl Taken {
+    fn new() -> Self {
+        Self {
+            numbers: Vec::new(),
+            order: Vec::new(),
+            repeats: 0,
+            last: Instant::now(),
+            silence: Duration::ZERO,
+        }
+    }
+
     fn take(&mut self, number: u64) {
         let at = usize::try_from(number).unwrap();
         if self.numbers.len() <= at {
             self.numbers.resize(at + 1, false);
         }
+        self.silence = self.silence.max(self.last.elapsed());
+        self.last = Instant::now();
         if std::mem::replace(&mut self.numbers[at], true) {
             self.repeats += 1;
         } else {
-            self.distinct += 1;
+            self.order.push(number);
         }
     }
 }

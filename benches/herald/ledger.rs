@@ -6,9 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::super::server::Bench;
 use super::endpoint::Endpoint;
-use super::producer::Sent;
+use super::server::Bench;
 
 /// The books of a run, over all endpoints.
 #[derive(Debug, Default)]
@@ -30,14 +29,14 @@ pub struct Ledger {
 
 impl Ledger {
     /// Closes the books: `dead` says which events are dead letters of a webhook.
-    pub fn close(endpoints: &[Endpoint], sent: &Sent, dead: impl Fn(usize) -> BTreeSet<u64>) -> Self {
-        let mut ledger = Self { accepted: sent.accepted, ..Self::default() };
+    pub fn close(endpoints: &[Endpoint], accepted: u64, dead: impl Fn(usize) -> BTreeSet<u64>) -> Self {
+        let mut ledger = Self { accepted, ..Self::default() };
         for (number, endpoint) in endpoints.iter().enumerate() {
             let (received, repeats) = endpoint.taken();
-            let missing = endpoint.missing(sent.accepted);
+            let missing = endpoint.missing(0..accepted);
             let letters = if missing.is_empty() { BTreeSet::new() } else { dead(number) };
             let dead = missing.iter().filter(|number| letters.contains(number)).count() as u64;
-            ledger.due += sent.accepted;
+            ledger.due += accepted;
             ledger.received += received;
             ledger.repeats += repeats;
             ledger.replayed += endpoint.replayed();

@@ -12,7 +12,7 @@
 //! where seconds do not.
 //!
 //! `make bench` runs it; `make bench ONLY=drain,latency` runs some of it. `make
-//! soak` runs another thing on the same ground: see `soak`.
+//! soak` and `make faults` run other things on the same ground: see `soak` and `faults`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,11 +28,15 @@ mod bare;
 mod cluster;
 mod cores;
 mod disk;
+mod endpoint;
+mod faults;
 mod figures;
 mod growth;
 mod isolation;
+mod ledger;
 mod load;
 mod process;
+mod producer;
 mod program;
 mod recovery;
 mod relay;
@@ -62,6 +66,7 @@ fn main() {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(load::run(rest));
         }
         ["soak"] => block_on(soak::run()),
+        ["faults", only @ ..] => block_on(faults::run(only)),
         // What Cargo passes when it only checks that benchmarks run.
         ["--test", ..] => {}
         only => block_on(all(only)),

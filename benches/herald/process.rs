@@ -69,6 +69,11 @@ impl Process {
         Held::of(self.child.id())
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Asks it to stop, and waits.
     pub fn stop(mut self) {
         let id = self.child.id().to_string();

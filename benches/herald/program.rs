@@ -12,13 +12,16 @@ use super::cores::Apart;
 use super::process::Process;
 use super::server::Bench;
 
-const HERALD: &str = env!("CARGO_BIN_EXE_herald");
+/// The program.
+pub const HERALD: &str = env!("CARGO_BIN_EXE_herald");
 
 /// `herald run`.
 pub struct Herald {
     pub process: Process,
     /// Where it takes events.
     pub port: u16,
+    /// Where it is asked for its health.
+    metrics: u16,
     /// How long it took until it was ready.
     pub ready_after: Duration,
 }
@@ -43,50 +46,55 @@ impl Herald {
     }
 
     fn launch(mut command: Command, bench: &Bench, journal: &str, flags: &[&str]) -> Self {
-        let (port, metrics) = (free_port(), free_port());
-        let log = bench.directory().join(format!("{journal}.log"));
+        command.arg("run").arg("--journal-dir").arg(journal_directory(bench, journal));
+        outbound(&mut command, bench);
+        let port = dispatcher(&mut command, bench);
+        Self::begin(command, bench, journal, port, flags)
+    }
+
+    /// A dispatcher alone, with its journal where the flags say. The command may be a wrapper's.
+    pub fn dispatcher(mut command: Command, bench: &Bench, name: &str, flags: &[&str]) -> Self {
+        command.arg("dispatcher");
+        outbound(&mut command, bench);
+        let port = dispatcher(&mut command, bench);
+        Self::begin(command, bench, name, port, flags)
+    }
+
+    /// A controller alone.
+    pub fn controller(bench: &Bench, name: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(HERALD);
+        command.arg("controller");
+        outbound(&mut command, bench);
+        Self::begin(command, bench, name, 0, flags)
+    }
+
+    fn begin(mut command: Command, bench: &Bench, name: &str, port: u16, flags: &[&str]) -> Self {
+        let metrics = free_port();
+        let log = bench.directory().join(format!("{name}.log"));
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         command
-            .arg("run")
             // Its figures in /proc are read.
             .arg("--core-dumps")
-            .args(["--audience", AUDIENCE])
-            .arg("--journal-dir")
-            .arg(journal_directory(bench, journal))
-            .args(["--max-backlog", "10000000", "--log", "warn"])
-            // All webhooks of a benchmark are at one host.
-            .args(["--max-in-flight-per-destination", "0", "--max-per-second-per-destination", "0"])
-            .args(["--max-connects-per-second-per-destination", "0"])
-            .args([
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--metrics-listen",
-                &format!("127.0.0.1:{metrics}"),
-            ])
-            .arg("--tls-cert")
-            .arg(&bench.files.certificate)
-            .arg("--tls-key")
-            .arg(&bench.files.key)
-            .args([
-                "--outbound-allow",
-                "127.0.0.0/8",
-                "--outbound-allow",
-                "localhost",
-                "--outbound-extra-roots",
-            ])
-            .arg(&bench.files.ca)
+            .args(["--log", "warn", "--metrics-listen", &format!("127.0.0.1:{metrics}")])
             .args(flags)
             .stderr(Stdio::from(log));
         let begun = Instant::now();
         let process = Process::start(command);
-        while !is_ready(metrics) {
-            assert!(
-                begun.elapsed() < Duration::from_mins(2),
-                "herald did not become ready; see {journal}.log"
-            );
+        let herald = Self { process, port, metrics, ready_after: Duration::ZERO };
+        while !herald.is_ready() {
+            assert!(begun.elapsed() < Duration::from_mins(2), "herald did not become ready; see {name}.log");
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self { process, port, ready_after: begun.elapsed() }
+        Self { ready_after: begun.elapsed(), ..herald }
+    }
+
+    /// Whether the kubelet would let it have requests.
+    pub fn is_ready(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.metrics)) else { return false };
+        let mut answer = String::new();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").is_ok()
+            && stream.read_to_string(&mut answer).is_ok()
+            && answer.starts_with("HTTP/1.1 200")
     }
 
     /// Stops it as the kubelet would.
@@ -112,14 +120,28 @@ pub fn journal_directory(bench: &Bench, journal: &str) -> PathBuf {
     bench.directory().join(journal)
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// What all have that call endpoints: all webhooks of a benchmark are at one host.
+fn outbound(command: &mut Command, bench: &Bench) {
+    command
+        .args(["--max-in-flight-per-destination", "0", "--max-per-second-per-destination", "0"])
+        .args(["--max-connects-per-second-per-destination", "0"])
+        .args(["--outbound-allow", "127.0.0.0/8", "--outbound-allow", "localhost", "--outbound-extra-roots"])
+        .arg(&bench.files.ca);
 }
 
-fn is_ready(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let mut answer = String::new();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+/// What a dispatcher has; the port where it takes events.
+fn dispatcher(command: &mut Command, bench: &Bench) -> u16 {
+    let port = free_port();
+    command
+        .args(["--audience", AUDIENCE, "--max-backlog", "10000000"])
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .arg("--tls-cert")
+        .arg(&bench.files.certificate)
+        .arg("--tls-key")
+        .arg(&bench.files.key);
+    port
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

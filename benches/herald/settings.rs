@@ -29,6 +29,11 @@ pub fn soak() -> Duration {
     Duration::from_secs_f64(60.0 * number("MINUTES", 20.0))
 }
 
+/// Events a second while there are faults.
+pub fn rate() -> f64 {
+    number("RATE", 200.0)
+}
+
 /// What the soak's choices come from.
 pub fn seed() -> u64 {
     number("SEED", rand::random_range(0..1_000_000))

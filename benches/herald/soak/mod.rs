@@ -15,9 +15,6 @@
 //! **Does not.** The seed gives the same weather at the same times; what meets
 //! what in Herald is not repeated by it.
 
-mod endpoint;
-mod ledger;
-mod producer;
 mod samples;
 mod weather;
 
@@ -28,11 +25,11 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use self::endpoint::{Endpoint, Mood};
-use self::ledger::{Ledger, dead_letters};
-use self::producer::Producer;
 use self::samples::{Sample, Samples};
 use self::weather::{Act, Weather};
+use super::endpoint::{Endpoint, Mood};
+use super::ledger::{Ledger, dead_letters};
+use super::producer::Producer;
 use super::program::{Herald, journal_directory};
 use super::server::Bench;
 use super::settings;
@@ -68,13 +65,13 @@ pub async fn run() {
     soak.bench.cluster.all_have("Delivering", "True").await;
 
     let run = uuid::Uuid::new_v4().simple().to_string();
-    let producer = Producer::start(&soak.bench, &run, soak.herald().port, RATE);
+    let producer = Producer::start(&soak.bench, &run, &[soak.herald().port], 0, RATE);
     let samples = soak.through(Weather::new(seed, ENDPOINTS), length, &producer).await;
     let sent = producer.end().await;
     let after = soak.recover(sent.accepted).await;
     let port = soak.herald().port;
     let dead = |number| dead_letters(&soak.bench, port, &name(number));
-    let ledger = Ledger::close(&soak.endpoints, &sent, dead);
+    let ledger = Ledger::close(&soak.endpoints, sent.accepted, dead);
     println!("\n{ledger}\n{samples}");
     println!(
         "{} restarts by SIGTERM, {} by SIGKILL; ready again after {:.1} s at most. {} posts were made again, \
@@ -160,7 +157,7 @@ impl Soak {
 
     fn start_again(&mut self, producer: &Producer) {
         let herald = start(&self.bench);
-        producer.moved(herald.port);
+        producer.moved(0, herald.port);
         self.slowest = self.slowest.max(herald.ready_after);
         self.herald = Some(herald);
     }
@@ -204,7 +201,7 @@ impl Soak {
         let mut next = Duration::ZERO;
         while begun.elapsed() < LIMIT {
             let behind: Vec<usize> =
-                (0..ENDPOINTS).filter(|&n| !self.endpoints[n].missing(accepted).is_empty()).collect();
+                (0..ENDPOINTS).filter(|&n| !self.endpoints[n].missing(0..accepted).is_empty()).collect();
             if behind.is_empty() {
                 break;
             }

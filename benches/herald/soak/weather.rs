@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::endpoint::Mood;
+use super::super::endpoint::Mood;
 
 /// Something that is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
