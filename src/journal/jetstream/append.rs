@@ -129,7 +129,7 @@ impl Appends {
         most: Option<u64>,
     ) -> Admission {
         let mut inner = core.lock();
-        if keys.iter().any(|key| inner.is_coming(key)) {
+        if keys.iter().any(|key| inner.coming.has(key)) {
             return Admission::Wait;
         }
         let mut seen = HashSet::new();
@@ -163,7 +163,7 @@ impl Appends {
             .collect();
         for item in &items {
             let waits = if item.indexed.webhooks.is_empty() { 0 } else { u64::from(item.indexed.size) };
-            inner.comes(item.indexed.key, namespace, waits);
+            inner.coming.add(item.indexed.key, namespace, waits);
         }
         let (answer, answered) = oneshot::channel();
         let bytes = items.iter().map(|item| item.indexed.size as usize + 4).sum();
@@ -282,7 +282,7 @@ async fn store(core: &Core, group: Vec<Call>) {
                 tracing::debug!(%error, "events were not stored");
             }
             for item in &items {
-                inner.came(&item.indexed.key);
+                inner.coming.remove(&item.indexed.key);
             }
         }
     }

@@ -9,7 +9,11 @@
 //!
 //! All of it is behind one lock, which is held for as long as one message or one lease takes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod claims;
+mod coming;
+mod partition;
+
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 use super::bodies::Bodies;
 use super::fold::{Effect, Fold, LaneRecord};
-use super::line::Line;
 use super::names::{Names, PARTITIONS, partition};
 use super::snapshot::Snapshot;
 use super::source::Source;
@@ -31,14 +34,15 @@ use crate::journal::calendar::Calendar;
 use crate::journal::clock::JournalClock;
 use crate::journal::metrics::Metrics;
 use crate::journal::{LaneState, Unavailable};
-use crate::model::{Event, EventKey, Ordering, Timestamp, WebhookUid};
+use crate::model::{Event, Ordering, Timestamp, WebhookUid};
+
+pub use self::claims::{Claim, Leased};
+use self::coming::Coming;
+use self::partition::Owned;
+pub use self::partition::{Outgoing, Partition};
 
 /// How long a dispatcher is taken for alive after it last said so.
 pub const LEASE: Duration = Duration::from_secs(8);
-
-/// For so long after another dispatcher's lease has ended, an attempt that it began may still
-/// run: the longest timeout that a webhook may have.
-pub const LAST_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// Bytes of what waits to be appended.
 pub const WAITING_BYTES: usize = 32 << 20;
@@ -94,23 +98,12 @@ pub struct Inner {
     /// Until when this dispatcher may act for what it owns.
     pub lease_until: Option<Instant>,
     pub partitions: Vec<Partition>,
-    claims: HashMap<WebhookUid, Claim>,
-    /// Deliveries whose outcome is on its way to the log, and whether they end by it.
-    settling: HashMap<WebhookUid, HashSet<Number>>,
     offers: BTreeSet<WebhookUid>,
-    coming: Coming,
+    /// Events on their way to the log.
+    pub coming: Coming,
     /// Who waits until a message is read.
     awaited: Vec<(u64, oneshot::Sender<bool>)>,
     generation: u64,
-}
-
-/// Events on their way to the log.
-#[derive(Default)]
-struct Coming {
-    by_key: HashMap<EventKey, (Arc<str>, u64)>,
-    /// Their bytes, by namespace.
-    bytes: HashMap<Arc<str>, u64>,
-    all: u64,
 }
 
 /// Another dispatcher, or this one.
@@ -119,34 +112,6 @@ pub struct Member {
     pub seen: Instant,
     /// What it had read of the log then.
     pub position: u64,
-}
-
-/// A partition of the lanes.
-pub struct Partition {
-    /// Who runs it, as the log says; `None` if it was given back, or never run.
-    pub owner: Option<String>,
-    /// The sequence of the message that says so: what writes of its owner depend on. 0 if none.
-    pub epoch: u64,
-    /// It is this dispatcher's, under this epoch.
-    pub mine: Option<u64>,
-    /// It is about to be given back: nothing new is leased.
-    pub leaving: bool,
-    /// Lanes with per-user order wait until then for attempts of who had it before.
-    pub in_order_from: Option<Instant>,
-    outbox: Vec<(WebhookUid, Change)>,
-    answers: Vec<oneshot::Sender<bool>>,
-    /// Somebody writes what was in the outbox.
-    pub writing: bool,
-    /// How many times it was lost: what was to be written before then is not.
-    term: u64,
-    pub wake: Arc<Notify>,
-}
-
-/// A lane that is claimed here.
-pub struct Claim {
-    pub generation: u64,
-    pub line: Line,
-    pub changed: Arc<Notify>,
 }
 
 impl Core {
@@ -161,26 +126,12 @@ impl Core {
     ) -> Self {
         let bodies = Bodies::new(log.clone(), config.recent_bytes);
         let fold = Fold::new(config.window);
-        let partition = || Partition {
-            owner: None,
-            epoch: 0,
-            mine: None,
-            leaving: false,
-            in_order_from: None,
-            outbox: Vec::new(),
-            answers: Vec::new(),
-            writing: false,
-            term: 0,
-            wake: Arc::default(),
-        };
         let inner = Inner {
             fold,
             position: 0,
             members: HashMap::new(),
             lease_until: None,
-            partitions: (0..PARTITIONS).map(|_| partition()).collect(),
-            claims: HashMap::new(),
-            settling: HashMap::new(),
+            partitions: (0..PARTITIONS).map(|_| Partition::default()).collect(),
             offers: BTreeSet::new(),
             coming: Coming::default(),
             awaited: Vec::new(),
@@ -284,21 +235,8 @@ impl Core {
     /// The partition is this dispatcher's no more: its lanes are lost, and what was on its way.
     pub fn lose(&self, inner: &mut Inner, index: usize) {
         let Some(part) = inner.partitions.get_mut(index) else { return };
-        part.mine = None;
-        part.leaving = false;
-        part.term += 1;
-        let lost = mem::take(&mut part.outbox);
+        let lost = part.lose();
         self.outcomes.add_permits(lost.iter().filter(|(_, change)| is_outcome(change)).count());
-        part.answers.clear();
-        part.wake.notify_one();
-        inner.settling.retain(|webhook, _| partition(*webhook) != index);
-        inner.claims.retain(|webhook, claim| {
-            let lost = partition(*webhook) == index;
-            if lost {
-                claim.changed.notify_one();
-            }
-            !lost
-        });
         inner.offers.retain(|webhook| partition(*webhook) != index);
         self.moved.notify_waiters();
     }
@@ -306,22 +244,13 @@ impl Core {
     /// The log says who runs a partition from now on.
     pub fn own(&self, inner: &mut Inner, index: usize, epoch: u64, owner: Option<&str>) {
         let Some(part) = inner.partitions.get_mut(index) else { return };
-        let before = mem::replace(&mut part.owner, owner.map(str::to_owned));
-        part.epoch = epoch;
-        let mine = owner == Some(self.me.as_str());
-        match (part.mine, mine) {
-            (None, false) => {}
-            (Some(_), true) => part.mine = Some(epoch),
-            (Some(_), false) => {
+        match part.own(epoch, owner, owner == Some(self.me.as_str())) {
+            Owned::AsBefore => {}
+            Owned::Lost => {
                 tracing::warn!(partition = index, owner, "another dispatcher has taken a partition over");
                 self.lose(inner, index);
             }
-            // All that the last owner wrote was read by now.
-            (None, true) => {
-                part.mine = Some(epoch);
-                part.leaving = false;
-                // It was not given back: attempts of its owner may still run.
-                part.in_order_from = before.map(|_| Instant::now() + LAST_ATTEMPT);
+            Owned::Won => {
                 inner.offer_all(index);
                 self.offered.notify_one();
                 tracing::debug!(partition = index, epoch, "a partition is run here");
@@ -349,30 +278,18 @@ pub const fn is_outcome(change: &Change) -> bool {
     }
 }
 
-/// What a partition's writer takes at a time.
-pub struct Outgoing {
-    pub term: u64,
-    pub changes: Vec<(WebhookUid, Change)>,
-    pub answers: Vec<oneshot::Sender<bool>>,
-}
-
 impl Inner {
-    /// A change goes to the log, after those before it.
-    pub fn send(&mut self, webhook: WebhookUid, change: Change) {
-        if let Some(part) = self.partitions.get_mut(partition(webhook)) {
-            part.outbox.push((webhook, change));
-            part.wake.notify_one();
-        }
+    /// The partition of a webhook's lane, and what the log says.
+    fn part(&mut self, webhook: WebhookUid) -> Option<(&Fold, &mut Partition)> {
+        let Self { fold, partitions, .. } = self;
+        partitions.get_mut(partition(webhook)).map(|part| (&*fold, part))
     }
 
-    /// As [`Self::send`]; answers when it was written and read, and not at all if it was not.
-    pub fn send_and_wait(&mut self, webhook: WebhookUid, change: Change) -> oneshot::Receiver<bool> {
-        let (answer, written) = oneshot::channel();
-        if let Some(part) = self.partitions.get_mut(partition(webhook)) {
-            part.answers.push(answer);
+    /// A change goes to the log, after those before it.
+    pub fn send(&mut self, webhook: WebhookUid, change: Change) {
+        if let Some((_, part)) = self.part(webhook) {
+            part.send(webhook, change);
         }
-        self.send(webhook, change);
-        written
     }
 
     /// Whether this dispatcher may act for a partition now.
@@ -387,108 +304,30 @@ impl Inner {
         all.filter(|(_, part)| are_so(part)).map(|(index, part)| (index, part.epoch)).collect()
     }
 
-    /// What is to be written of a partition; `None` if there is nothing, or it is another's.
-    pub fn take_outbox(&mut self, index: usize, most: usize) -> Option<Outgoing> {
-        let part = self.partitions.get_mut(index)?;
-        part.mine?;
-        let mut weight = 0;
-        let fits = |(_, change): &&(WebhookUid, Change)| {
-            weight += change.weight();
-            weight <= most
-        };
-        let count = part.outbox.iter().take_while(fits).count().max(1).min(part.outbox.len());
-        if count == 0 {
-            return None;
-        }
-        let rest = part.outbox.split_off(count);
-        let changes = mem::replace(&mut part.outbox, rest);
-        // Whoever waits, waits for all that was sent before.
-        let answers = if part.outbox.is_empty() { mem::take(&mut part.answers) } else { Vec::new() };
-        part.writing = true;
-        Some(Outgoing { term: part.term, changes, answers })
-    }
-
-    /// The number of the ownership under which something of this term may be written; `None` if it
-    /// may not any more.
-    pub fn epoch(&self, index: usize, term: u64) -> Option<u64> {
-        self.partitions.get(index).filter(|part| part.term == term).and_then(|part| part.mine)
-    }
-
-    /// Whether nothing of a partition is leased or on its way.
-    pub fn is_quiet(&self, index: usize) -> bool {
-        let part = self.partitions.get(index);
-        let leased = self
-            .claims
-            .iter()
-            .any(|(webhook, claim)| partition(*webhook) == index && claim.line.leased() > 0);
-        !leased && part.is_some_and(|part| part.outbox.is_empty() && !part.writing)
-    }
-
     /// Whether `webhook` is to be offered because of it.
     fn follow(&mut self, effect: &Effect) -> bool {
-        match *effect {
-            Effect::Added(webhook, number) => {
-                let Some(entry) = self.fold.lane(webhook).and_then(|lane| lane.entries.get(&number)) else {
-                    return false;
-                };
-                if let Some(claim) = self.claims.get_mut(&webhook) {
-                    claim.line.add(number, entry.user, entry.at);
-                    claim.changed.notify_one();
-                    return false;
-                }
-                self.offer(webhook)
-            }
-            Effect::Ended(webhook, number, user) => {
-                self.settled(webhook, number);
-                let Self { fold, claims, .. } = self;
-                if let Some(claim) = claims.get_mut(&webhook) {
-                    claim.line.end(number, user, |next| due(fold, webhook, next));
-                    claim.changed.notify_one();
-                }
-                false
-            }
-            Effect::Retried(webhook, number, at) => {
-                self.settled(webhook, number);
-                if let Some(claim) = self.claims.get_mut(&webhook) {
-                    claim.line.retry(number, at);
-                    claim.changed.notify_one();
-                    return false;
-                }
-                self.offer(webhook)
-            }
-            Effect::Dropped(webhook) => {
-                self.settling.remove(&webhook);
-                self.offers.remove(&webhook);
-                if let Some(claim) = self.claims.remove(&webhook) {
-                    claim.changed.notify_one();
-                }
-                false
-            }
+        let webhook = effect.webhook();
+        let wanted = self.part(webhook).is_some_and(|(fold, part)| part.claims.follow(fold, effect));
+        if matches!(effect, Effect::Dropped(_)) {
+            self.offers.remove(&webhook);
         }
-    }
-
-    fn settled(&mut self, webhook: WebhookUid, number: Number) {
-        if let Some(numbers) = self.settling.get_mut(&webhook) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.settling.remove(&webhook);
-            }
-        }
+        wanted && self.offer(webhook)
     }
 
     /// Offers a webhook to whoever waits for one, if its lane is this dispatcher's to run.
     fn offer(&mut self, webhook: WebhookUid) -> bool {
-        let mine = self.partitions.get(partition(webhook)).is_some_and(|part| part.mine.is_some());
-        mine && !self.claims.contains_key(&webhook) && self.offers.insert(webhook)
+        let free =
+            self.part(webhook).is_some_and(|(_, part)| part.mine.is_some() && !part.claims.has(webhook));
+        free && self.offers.insert(webhook)
     }
 
     /// Offers every webhook of a partition of which there is anything.
     fn offer_all(&mut self, index: usize) {
+        let Self { fold, partitions, offers, .. } = self;
+        let Some(part) = partitions.get(index) else { return };
         let has_any = |lane: &LaneRecord| !lane.entries.is_empty() || lane.state.is_some();
-        let waiting =
-            self.fold.lanes().filter(|(webhook, lane)| partition(*webhook) == index && has_any(lane));
-        let waiting: Vec<_> = waiting.map(|(webhook, _)| webhook).collect();
-        self.offers.extend(waiting.into_iter().filter(|webhook| !self.claims.contains_key(webhook)));
+        let waiting = fold.lanes().filter(|(webhook, lane)| partition(*webhook) == index && has_any(lane));
+        offers.extend(waiting.map(|(webhook, _)| webhook).filter(|webhook| !part.claims.has(*webhook)));
     }
 
     /// The lease of this dispatcher is good until then.
@@ -511,131 +350,61 @@ impl Inner {
         ordering: Ordering,
         now: Instant,
     ) -> Option<(u64, Arc<Notify>)> {
-        let index = partition(webhook);
-        let part = self.partitions.get(index)?;
-        let in_order = ordering == Ordering::None || part.in_order_from.is_none_or(|from| from <= now);
-        if !self.may_act(index, now) || part.leaving || !in_order || self.claims.contains_key(&webhook) {
+        if !self.may_act(partition(webhook), now) {
             return None;
         }
-        self.generation += 1;
-        let mut line = Line::new(ordering);
-        let settling = self.settling.get(&webhook);
-        if let Some(lane) = self.fold.lane(webhook) {
-            for (number, entry) in &lane.entries {
-                if settling.is_some_and(|settling| settling.contains(number)) {
-                    line.add_settled(*number, entry.user);
-                } else {
-                    line.add(*number, entry.user, entry.at);
-                }
-            }
+        let generation = self.generation + 1;
+        let (fold, part) = self.part(webhook)?;
+        let in_order = ordering == Ordering::None || part.in_order_from.is_none_or(|from| from <= now);
+        if part.leaving || !in_order || part.claims.has(webhook) {
+            return None;
         }
+        let changed = part.claims.add(fold, webhook, ordering, generation);
+        self.generation = generation;
         self.offers.remove(&webhook);
-        let changed = Arc::new(Notify::new());
-        let claim = Claim { generation: self.generation, line, changed: Arc::clone(&changed) };
-        self.claims.insert(webhook, claim);
-        Some((self.generation, changed))
+        Some((generation, changed))
     }
 
     /// The claim, if it is still this one, and may be acted for.
     pub fn claimed(&mut self, webhook: WebhookUid, generation: u64) -> Option<&mut Claim> {
-        self.claims.get_mut(&webhook).filter(|claim| claim.generation == generation)
+        self.part(webhook)?.1.claims.get(webhook, generation)
     }
 
     /// A lane is given back; whether it is offered again.
     pub fn unclaim(&mut self, webhook: WebhookUid, generation: u64) -> bool {
-        if self.claimed(webhook, generation).is_none() {
-            return false;
-        }
-        self.claims.remove(&webhook);
-        let waits = self.fold.lane(webhook).is_some_and(|lane| !lane.entries.is_empty());
-        waits && self.offer(webhook)
+        let Some((fold, part)) = self.part(webhook) else { return false };
+        let waits = fold.lane(webhook).is_some_and(|lane| !lane.entries.is_empty());
+        part.claims.remove(webhook, generation) && waits && self.offer(webhook)
     }
 
     /// What came of a lease: from now on it is on its way. `false` if the lease is none any more.
-    pub fn settle(
-        &mut self,
-        webhook: WebhookUid,
-        generation: u64,
-        number: Number,
-        user: u64,
-        ended: bool,
-    ) -> bool {
-        let Self { fold, claims, settling, .. } = self;
-        let claim = claims.get_mut(&webhook).filter(|claim| claim.generation == generation);
-        let Some(claim) = claim.filter(|claim| claim.line.is_leased(number)) else {
-            return false;
-        };
-        claim.line.settle(number, user, ended, |next| due(fold, webhook, next));
-        settling.entry(webhook).or_default().insert(number);
-        claim.changed.notify_one();
-        true
+    pub fn settle(&mut self, leased: Leased, ended: bool) -> bool {
+        self.part(leased.webhook).is_some_and(|(fold, part)| part.claims.settle(fold, leased, ended))
     }
 
     /// Takes a delivery out of what may be leased, to end it; `false` if somebody has it, or it
     /// is ending.
     pub fn withdraw(&mut self, webhook: WebhookUid, number: Number) -> bool {
-        let claim = self.claims.get_mut(&webhook);
-        if claim.as_ref().is_some_and(|claim| claim.line.is_leased(number)) {
-            return false;
-        }
-        if let Some(claim) = claim {
-            claim.line.withdraw(number);
-        }
-        self.settling.entry(webhook).or_default().insert(number)
+        self.part(webhook).is_some_and(|(_, part)| part.claims.withdraw(webhook, number))
     }
 
     /// A delivery that was withdrawn may be leased after all.
     pub fn restore(&mut self, webhook: WebhookUid, number: Number) {
-        self.settled(webhook, number);
-        if let Some(claim) = self.claims.get_mut(&webhook) {
-            claim.line.release(number);
-            claim.changed.notify_one();
-        }
-    }
-
-    /// Whoever waits for a lane of the partition looks at it again.
-    pub fn wake_claims(&self, index: usize) {
-        for (webhook, claim) in &self.claims {
-            if partition(*webhook) == index {
-                claim.changed.notify_one();
-            }
+        if let Some((_, part)) = self.part(webhook) {
+            part.claims.restore(webhook, number);
         }
     }
 
     /// Whether a delivery waits for an earlier one of its user.
     pub fn is_behind(&self, webhook: WebhookUid, number: Number, user: u64) -> bool {
-        self.claims.get(&webhook).is_some_and(|claim| claim.line.is_behind(number, user))
+        let part = self.partitions.get(partition(webhook));
+        part.is_some_and(|part| part.claims.is_behind(webhook, number, user))
     }
 
     /// Bytes that wait, of a namespace and of all, with those that are on their way to the log.
     pub fn waiting(&self, namespace: &str) -> (u64, u64) {
-        let coming = self.coming.bytes.get(namespace).copied().unwrap_or(0);
-        (self.fold.queued(namespace) + coming, self.fold.live() + self.coming.all)
-    }
-
-    /// Whether an event is on its way to the log.
-    pub fn is_coming(&self, key: &EventKey) -> bool {
-        self.coming.by_key.contains_key(key)
-    }
-
-    /// From now on it is.
-    pub fn comes(&mut self, key: EventKey, namespace: &Arc<str>, bytes: u64) {
-        self.coming.by_key.insert(key, (Arc::clone(namespace), bytes));
-        *self.coming.bytes.entry(Arc::clone(namespace)).or_default() += bytes;
-        self.coming.all += bytes;
-    }
-
-    /// It was read, or is not coming; whether it was.
-    pub fn came(&mut self, key: &EventKey) -> bool {
-        let Some((namespace, bytes)) = self.coming.by_key.remove(key) else { return false };
-        self.coming.all = self.coming.all.saturating_sub(bytes);
-        if let Some(left) = self.coming.bytes.get_mut(&namespace) {
-            *left = left.saturating_sub(bytes);
-            if *left == 0 {
-                self.coming.bytes.remove(&namespace);
-            }
-        }
-        true
+        let (of_it, of_all) = self.coming.bytes(namespace);
+        (self.fold.queued(namespace) + of_it, self.fold.live() + of_all)
     }
 
     /// Answers when a message of the log was read.
@@ -659,8 +428,9 @@ impl Inner {
     pub fn state(&self, webhook: WebhookUid) -> Option<LaneState> {
         self.fold.lane(webhook).and_then(|lane| lane.state.clone())
     }
-}
 
-fn due(fold: &Fold, webhook: WebhookUid, number: Number) -> Option<Timestamp> {
-    fold.lane(webhook).and_then(|lane| lane.entries.get(&number)).and_then(|entry| entry.at)
+    /// Replaces it; answers when that was written and read, and not at all if it was not.
+    pub fn write_state(&mut self, webhook: WebhookUid, state: LaneState) -> Option<oneshot::Receiver<bool>> {
+        self.part(webhook).map(|(_, part)| part.send_and_wait(webhook, Change::State(state)))
+    }
 }

@@ -137,6 +137,18 @@ pub enum Effect {
     Dropped(WebhookUid),
 }
 
+impl Effect {
+    /// On which webhook's lane.
+    pub const fn webhook(&self) -> WebhookUid {
+        match self {
+            Self::Added(webhook, _)
+            | Self::Ended(webhook, _, _)
+            | Self::Retried(webhook, _, _)
+            | Self::Dropped(webhook) => *webhook,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Fold {

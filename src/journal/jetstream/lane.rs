@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 
 use super::Owner;
-use super::core::Core;
+use super::core::{Core, Leased};
 use super::dead;
 use super::fold::Entry;
 use super::names::partition;
@@ -80,13 +80,17 @@ impl JetStreamLane {
             }
         }
         for (number, user) in expired {
-            if inner.settle(self.webhook, self.generation, number, user, true) {
+            if inner.settle(self.leased(number, user), true) {
                 core.metrics.expired.inc();
                 inner.send(self.webhook, Change::Ended(number));
             }
         }
         drop(inner);
         if leases.is_empty() { Taken::Nothing(true) } else { Taken::Leases(leases) }
+    }
+
+    const fn leased(&self, number: Number, user: u64) -> Leased {
+        Leased { webhook: self.webhook, generation: self.generation, number, user }
     }
 
     fn place(&self, number: Number) -> Place {
@@ -176,7 +180,7 @@ impl journal::Lane for JetStreamLane {
             if inner.state(self.webhook).as_ref() != expected {
                 return Ok(false);
             }
-            inner.send_and_wait(self.webhook, Change::State(new))
+            inner.write_state(self.webhook, new).ok_or(Lost)?
         };
         written.await.map_err(|_| Lost)
     }
@@ -214,7 +218,8 @@ impl Place {
         }
         self.open = false;
         let mut inner = core.lock();
-        if !inner.settle(self.webhook, self.generation, self.number, entry.user, ended) {
+        let Self { webhook, generation, number, .. } = self;
+        if !inner.settle(Leased { webhook, generation, number, user: entry.user }, ended) {
             core.outcomes.add_permits(1);
             return Settled::Stale;
         }

@@ -153,7 +153,7 @@ async fn say_again(core: &Core) {
 async fn give_back(core: &Arc<Core>, index: usize, patience: Duration) {
     let Some(epoch) = leave(core, index) else { return };
     let quiet = async {
-        while !core.lock().is_quiet(index) {
+        while core.lock().partitions.get(index).is_some_and(|part| !part.is_quiet()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -171,9 +171,8 @@ fn leave(core: &Core, index: usize) -> Option<u64> {
     let mut inner = core.lock();
     let part = inner.partitions.get_mut(index)?;
     part.leaving = true;
-    let epoch = part.mine;
-    inner.wake_claims(index);
-    epoch
+    part.claims.wake();
+    part.mine
 }
 
 async fn write_owner(core: &Core, index: usize, epoch: u64, member: &str) -> Result<u64, PublishError> {

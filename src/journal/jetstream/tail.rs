@@ -120,7 +120,7 @@ fn append(
 ) -> Result<(), Corrupt> {
     let index = AppendIndex::decode(text(headers, INDEX))?;
     let effects = inner.fold.append(sequence, namespace, &index);
-    let came = index.events.iter().filter(|event| inner.came(&event.key)).count();
+    let came = index.events.iter().filter(|event| inner.coming.remove(&event.key)).count();
     core.follow(inner, effects);
     core.metrics.live.set(i64::try_from(inner.fold.live()).unwrap_or(i64::MAX));
     if came > 0 {

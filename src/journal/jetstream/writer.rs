@@ -34,7 +34,7 @@ pub async fn run(core: Arc<Core>, index: usize) {
         Arc::clone(&part.wake)
     };
     loop {
-        let taken = core.lock().take_outbox(index, MOST_INDEX);
+        let taken = core.lock().partitions.get_mut(index).and_then(|part| part.take_outbox(MOST_INDEX));
         let Some(taken) = taken else {
             if core.writers_end.is_cancelled() {
                 return;
@@ -58,7 +58,8 @@ async fn write(core: &Core, index: usize, taken: Taken) {
     let text = Changes(changes).encode();
     loop {
         // It may be another under the same ownership, which was said again.
-        let Some(epoch) = core.lock().epoch(index, term) else {
+        let epoch = core.lock().partitions.get(index).and_then(|part| part.epoch_of(term));
+        let Some(epoch) = epoch else {
             core.outcomes.add_permits(outcomes);
             return;
         };
