@@ -32,6 +32,7 @@ mod dead;
 mod fold;
 mod history;
 mod lane;
+mod layout;
 mod line;
 mod names;
 mod partitions;
