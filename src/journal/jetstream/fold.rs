@@ -95,11 +95,10 @@ impl LaneRecord {
 /// An event with deliveries that have not ended.
 #[derive(Debug)]
 struct Held {
+    number: Number,
     left: u32,
     size: u32,
     namespace: Arc<str>,
-    /// Where it stands in the log now.
-    at: Number,
 }
 
 /// How much of the log there was at a moment: what is kept for people is bounded by it.
@@ -155,7 +154,10 @@ pub struct Fold {
     window: Window,
     spaces: HashMap<Arc<str>, Space>,
     lanes: HashMap<WebhookUid, LaneRecord>,
-    events: HashMap<Number, Held>,
+    /// By where they stand in the log now.
+    events: BTreeMap<Number, Held>,
+    /// Where those stand that are written once more.
+    carried: HashMap<Number, Number>,
     /// Repeats that were stored although they were known.
     void: BTreeSet<Number>,
     live: u64,
@@ -172,7 +174,8 @@ impl Fold {
             window,
             spaces: HashMap::new(),
             lanes: HashMap::new(),
-            events: HashMap::new(),
+            events: BTreeMap::new(),
+            carried: HashMap::new(),
             void: BTreeSet::new(),
             live: 0,
             deliveries: 0,
@@ -273,14 +276,14 @@ impl Fold {
             }
         }
         self.deliveries += u64::from(more);
-        if let Some(held) = self.events.get_mut(&number) {
+        if let Some(held) = self.events.get_mut(&self.place(number)) {
             held.left += more;
             return;
         }
         let (namespace, space) = self.space(namespace);
         space.queued += u64::from(*size);
         self.live += u64::from(*size);
-        self.events.insert(number, Held { left: more, size: *size, namespace, at: number });
+        self.events.insert(number, Held { number, left: more, size: *size, namespace });
     }
 
     fn sample(&mut self, sequence: u64, index: &AppendIndex) {
@@ -317,25 +320,27 @@ impl Fold {
 
     /// Where an event that waits stands in the log.
     pub fn place(&self, number: Number) -> Number {
-        self.events.get(&number).map_or(number, |held| held.at)
+        self.carried.get(&number).copied().unwrap_or(number)
     }
 
     /// The first message of the log in which an event stands that waits.
     pub fn first_needed(&self) -> u64 {
-        self.events.values().map(|held| held.at.sequence()).min().unwrap_or(u64::MAX)
+        self.events.first_key_value().map_or(u64::MAX, |(place, _)| place.sequence())
     }
 
     /// Events that wait and stand before a message, with their namespaces: at most so many.
     pub fn needed_before(&self, sequence: u64, most: usize) -> Vec<(Arc<str>, Number)> {
-        let before = self.events.iter().filter(|(_, held)| held.at.sequence() < sequence);
-        before.take(most).map(|(number, held)| (Arc::clone(&held.namespace), *number)).collect()
+        let before = self.events.range(..Number::new(sequence, 0)).take(most);
+        before.map(|(_, held)| (Arc::clone(&held.namespace), held.number)).collect()
     }
 
     /// A message was read in which these events stand once more.
     pub fn moved(&mut self, sequence: u64, numbers: &[Number]) {
         for (place, number) in numbers.iter().enumerate() {
-            if let Some(held) = self.events.get_mut(number) {
-                held.at = Number::new(sequence, place);
+            if let Some(held) = self.events.remove(&self.place(*number)) {
+                let place = Number::new(sequence, place);
+                self.events.insert(place, held);
+                self.carried.insert(*number, place);
             }
         }
     }
@@ -412,7 +417,8 @@ impl Fold {
     fn ended(&mut self, webhook: WebhookUid, number: Number) {
         self.deliveries = self.deliveries.saturating_sub(1);
         self.tidy(webhook);
-        let Some(held) = self.events.get_mut(&number) else { return };
+        let place = self.place(number);
+        let Some(held) = self.events.get_mut(&place) else { return };
         held.left = held.left.saturating_sub(1);
         if held.left > 0 {
             return;
@@ -422,7 +428,8 @@ impl Fold {
             space.queued = space.queued.saturating_sub(size);
         }
         self.live = self.live.saturating_sub(size);
-        self.events.remove(&number);
+        self.events.remove(&place);
+        self.carried.remove(&number);
     }
 
     fn tidy(&mut self, webhook: WebhookUid) {
@@ -487,6 +494,28 @@ mod tests {
             fold.change(Changes(vec![(uid(n), Change::Ended(number))]));
             assert_eq!(fold.live(), live, "{n}");
         }
+    }
+
+    #[test]
+    fn what_was_carried_is_needed_where_it_stands_now_until_it_has_ended() {
+        let mut fold = fold();
+        for sequence in 1..=3 {
+            fold.append(sequence.into(), "a", &index(&[(sequence, &[1]), (sequence + 10, &[1])]));
+        }
+        let [first, second, other] = [(1, 0), (1, 1), (2, 0)].map(|(at, place)| Number::new(at, place));
+        fold.moved(7, &[first, second]);
+        fold.moved(9, &[first]);
+        assert_eq!([first, second, other].map(|number| fold.place(number).sequence()), [9, 7, 2]);
+        assert_eq!(fold.first_needed(), 2);
+        let before = |sequence| fold.needed_before(sequence, 100).into_iter().map(|(_, number)| number);
+        assert_eq!(before(3).count(), 2);
+        assert_eq!(before(9).filter(|number| *number == second).count(), 1);
+        for number in (1..=3).flat_map(|at| [0, 1].map(|place| Number::new(at, place))).skip(1) {
+            fold.change(Changes(vec![(uid(1), Change::Ended(number))]));
+        }
+        assert_eq!((fold.first_needed(), fold.live()), (9, 100));
+        fold.change(Changes(vec![(uid(1), Change::Ended(first))]));
+        assert_eq!((fold.first_needed(), fold.place(first)), (u64::MAX, first));
     }
 
     #[test]

@@ -45,9 +45,9 @@ impl Fold {
             lane.encode(bytes);
         }
         count(bytes, self.events.len());
-        for (number, held) in &self.events {
-            bytes.extend(number.get().to_be_bytes());
-            bytes.extend(held.at.get().to_be_bytes());
+        for (place, held) in &self.events {
+            bytes.extend(held.number.get().to_be_bytes());
+            bytes.extend(place.get().to_be_bytes());
             bytes.extend(held.size.to_be_bytes());
             bytes.extend(names.get(&held.namespace).copied().unwrap_or(u32::MAX).to_be_bytes());
         }
@@ -93,7 +93,7 @@ impl Fold {
             fold.lanes.insert(webhook, lane);
         }
         for _ in 0..reader.u32()? {
-            let (number, at) = (Number::from_u64(reader.u64()?), Number::from_u64(reader.u64()?));
+            let (number, place) = (Number::from_u64(reader.u64()?), Number::from_u64(reader.u64()?));
             let (size, name) = (reader.u32()?, reader.u32()?);
             let namespace = names.get(name as usize).cloned().ok_or(Corrupt("snapshot"))?;
             if let Some(space) = fold.spaces.get_mut(&namespace) {
@@ -101,7 +101,10 @@ impl Fold {
             }
             fold.live += u64::from(size);
             let left = left.get(&number).copied().unwrap_or(0);
-            fold.events.insert(number, Held { left, size, namespace, at });
+            fold.events.insert(place, Held { number, left, size, namespace });
+            if place != number {
+                fold.carried.insert(number, place);
+            }
         }
         let void = (0..reader.u32()?).map(|_| reader.u64().map(Number::from_u64));
         fold.void = void.collect::<Result<BTreeSet<_>, _>>()?;
