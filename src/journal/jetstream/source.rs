@@ -63,10 +63,10 @@ impl Source {
         &self.stream
     }
 
-    /// The body of the message of this sequence; `None` if there is none.
+    /// The body of the message of this sequence; `None` if there is none any more.
     ///
     /// # Errors
-    /// The server does not answer.
+    /// The server does not answer, or does not have it yet.
     pub async fn get(&self, sequence: u64) -> Result<Option<Bytes>, Unavailable> {
         let away = |error: &dyn std::fmt::Display| Unavailable(format!("message {sequence}: {error}"));
         for attempt in 0..AGAIN {
@@ -79,10 +79,22 @@ impl Source {
                 Err(error) => return Err(away(&error)),
             }
         }
+        if let Some(body) = self.of_leader(sequence).await? {
+            return Ok(Some(body));
+        }
+        // Whoever told of it may have been ahead of the leader: only what that has passed is gone.
+        let info = self.stream.get_info().await.map_err(|error| away(&error))?;
+        if info.state.last_sequence < sequence {
+            return Err(away(&"the leader does not have it yet"));
+        }
+        self.of_leader(sequence).await
+    }
+
+    async fn of_leader(&self, sequence: u64) -> Result<Option<Bytes>, Unavailable> {
         match self.stream.get_raw_message(sequence).await {
             Ok(message) => Ok(Some(message.payload)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(away(&error)),
+            Err(error) => Err(Unavailable(format!("message {sequence}: {error}"))),
         }
     }
 
