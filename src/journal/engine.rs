@@ -241,6 +241,13 @@ impl Lease for EngineLease {
         }
     }
 
+    async fn lost(&self) {
+        match self {
+            Self::Embedded(lease) => lease.lost().await,
+            Self::JetStream(lease) => lease.lost().await,
+        }
+    }
+
     async fn settle(self, outcome: Outcome) -> Settled {
         match self {
             Self::Embedded(lease) => lease.settle(outcome).await,

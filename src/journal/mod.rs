@@ -190,6 +190,12 @@ pub trait Lease: Send + Sync + 'static {
         true
     }
 
+    /// Waits until an attempt that runs has to be broken off, for the order of its user: from then
+    /// on another dispatcher may begin one.
+    fn lost(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Says what came of it. `Settled::Ok` means that the journal acts on it,
     /// and that a crash forgets it for [`OUTCOME_LOSS_WINDOW`] at most.
     fn settle(self, outcome: Outcome) -> impl Future<Output = Settled> + Send;

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! All sync each write, as docs/operations.md asks for. `nats-server` has to be on the `PATH`.
+#![allow(dead_code, reason = "nobody uses all of it")]
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -72,6 +73,11 @@ impl Server {
             assert!(Instant::now() < deadline, "it does not listen; see {}", self.folder.path().display());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Its process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// Ends it by SIGKILL.

@@ -120,9 +120,21 @@ impl<J: Journal> Runner<'_, J> {
             Task::Delivery(lease) => lease.is_good(),
             Task::Errand(_) => true,
         };
-        let made = match self.request(task.event(), header, pass, is_ours).await {
+        let lost = async {
+            match &task {
+                Task::Delivery(lease) => lease.lost().await,
+                Task::Errand(_) => std::future::pending().await,
+            }
+        };
+        let made = tokio::select! {
+            biased;
+            made = self.request(task.event(), header, pass, is_ours) => made,
+            () = lost => Ok(None),
+        };
+        let made = match made {
             Ok(Some(made)) => made,
-            // The lane has made sure; without credentials the task goes back by being dropped.
+            // The lane has made sure of credentials; what was not tried or broken off goes back by
+            // being dropped.
             Ok(None) => return Ok(()),
             Err(why) => return Err(NotTried { task, why }),
         };

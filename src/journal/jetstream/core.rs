@@ -80,6 +80,8 @@ pub struct Core {
     pub outcomes: Semaphore,
     /// Told whenever the fold has moved or ownership has changed.
     pub moved: Notify,
+    /// Told when what was stored is not read.
+    pub behind: Notify,
     /// Told when a webhook is offered.
     pub offered: Notify,
     /// Told when an append has ended.
@@ -97,6 +99,8 @@ pub struct Inner {
     pub members: HashMap<String, Member>,
     /// Until when this dispatcher may act for what it owns.
     pub lease_until: Option<Instant>,
+    /// Since when that was so without a break: what others said before may not have come here.
+    pub well_since: Option<Instant>,
     pub partitions: Vec<Partition>,
     offers: BTreeSet<WebhookUid>,
     /// Events on their way to the log.
@@ -131,6 +135,7 @@ impl Core {
             position: 0,
             members: HashMap::new(),
             lease_until: None,
+            well_since: None,
             partitions: (0..PARTITIONS).map(|_| Partition::default()).collect(),
             offers: BTreeSet::new(),
             coming: Coming::default(),
@@ -155,6 +160,7 @@ impl Core {
             room: Semaphore::new(WAITING_BYTES),
             outcomes: Semaphore::new(OUTCOMES),
             moved: Notify::new(),
+            behind: Notify::new(),
             offered: Notify::new(),
             appended: Notify::new(),
             caught_up: AtomicBool::new(false),
@@ -337,6 +343,7 @@ impl Inner {
         if was_good {
             return;
         }
+        self.well_since = Some(Instant::now());
         // Whoever looked meanwhile was told that no lane is this dispatcher's.
         for (index, _) in self.those(|part| part.mine.is_some()) {
             self.offer_all(index);

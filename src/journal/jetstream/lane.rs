@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 
 use super::Owner;
-use super::core::{Core, Leased};
+use super::core::{Core, Leased, Partition};
 use super::dead;
 use super::fold::Entry;
 use super::names::partition;
@@ -32,7 +32,7 @@ pub struct JetStreamLane {
 /// What [`JetStreamLane::take`] found.
 enum Taken {
     Leases(Vec<(Place, Entry)>),
-    /// Nothing is due; whether the lease of this dispatcher is good.
+    /// Nothing is due; whether anything may begin.
     Nothing(bool),
     Lost,
 }
@@ -58,7 +58,8 @@ impl JetStreamLane {
         let mut inner = core.lock();
         let index = partition(self.webhook);
         let leaving = inner.partitions.get(index).is_none_or(|part| part.leaving);
-        let acts = inner.may_act(index, Instant::now());
+        let behind = inner.partitions.get(index).is_some_and(Partition::is_behind);
+        let acts = inner.may_act(index, Instant::now()) && !behind;
         let (mut leases, mut expired) = (Vec::new(), Vec::new());
         {
             if inner.claimed(self.webhook, self.generation).is_none() || leaving {
@@ -264,6 +265,22 @@ impl journal::Lease for JetStreamLease {
         let mut inner = self.place.core().lock();
         inner.may_act(partition(self.place.webhook), Instant::now())
             && inner.claimed(self.place.webhook, self.place.generation).is_some()
+    }
+
+    async fn lost(&self) {
+        let has_order = {
+            let mut inner = self.place.core().lock();
+            let claim = inner.claimed(self.place.webhook, self.place.generation);
+            claim.is_none_or(|claim| claim.line.has_order())
+        };
+        if !has_order {
+            return std::future::pending().await;
+        }
+        while self.is_good() {
+            let until = self.place.core().lock().lease_until;
+            let Some(until) = until else { return };
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 
     async fn settle(self, outcome: Outcome) -> Settled {

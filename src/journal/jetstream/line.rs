@@ -47,9 +47,14 @@ impl Line {
         }
     }
 
+    /// Whether a user's events go one after the other.
+    pub fn has_order(&self) -> bool {
+        self.ordering == Ordering::PerUser
+    }
+
     /// A delivery that may be leased now, or at the time of its retry.
     pub fn add(&mut self, number: Number, user: u64, at: Option<Timestamp>) {
-        if self.ordering == Ordering::PerUser {
+        if self.has_order() {
             let queue = self.users.entry(user).or_default();
             let first = queue.first().copied();
             queue.insert(number);
@@ -168,7 +173,7 @@ impl Line {
     }
 
     fn end_of_user(&mut self, number: Number, user: u64, at: impl Fn(Number) -> Option<Timestamp>) {
-        if self.ordering != Ordering::PerUser {
+        if !self.has_order() {
             return;
         }
         let Some(queue) = self.users.get_mut(&user) else { return };

@@ -19,16 +19,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, LEASE, Partition};
+use super::core::{Core, LEASE, Member, Partition};
 use super::plan::{View, plan};
-use super::publish::{EXPECTED, Outgoing, PublishError, publish};
+use super::publish::{EXPECTED, Outgoing, PublishError, publish, publish_within};
 use super::snapshot::POSITION;
 use super::tail;
 use async_nats::HeaderMap;
+use async_nats::connection::State;
 use bytes::Bytes;
 
 /// How often a dispatcher says that it is alive.
 const RENEW: Duration = Duration::from_secs(2);
+
+/// After so long without a stored renewal another server is connected to: the one at the other end
+/// may be cut off from the rest, or its disk hang.
+const ELSEWHERE: Duration = Duration::from_secs(6);
+
+/// How long a renewal may wait for its answer.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// How often it looks who runs what.
 const LOOK: Duration = Duration::from_millis(250);
@@ -49,28 +57,75 @@ pub fn fence(headers: &mut HeaderMap, owner: String, epoch: u64) {
 pub async fn renew(core: Arc<Core>) {
     let mut every = tokio::time::interval(RENEW);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewed =
+        Renewed { at: Instant::now(), good_until: None, sequence: 0, position: 0, failed: false };
     while core.shutdown.run_until_cancelled(every.tick()).await.is_some() {
         if !core.caught_up() {
             every.reset_after(LOOK);
             continue;
         }
         let sent = Instant::now();
-        match publish(&core.client, alive(&core, LEASE)).await {
-            Ok(_) => {
-                core.lock().renewed(sent + LEASE);
+        // Who gets no answers may be heard all the same: until there is one, this counts for nothing.
+        let is_try = renewed.good_until.is_some_and(|until| until <= sent);
+        let message = alive(&core, (!is_try).then_some(LEASE));
+        match publish_within(&core.client, message, ANSWER).await {
+            Ok(_) if is_try => {
+                renewed.good_until = None;
+                every.reset_immediately();
+            }
+            Ok(sequence) => {
+                let position = {
+                    let mut inner = core.lock();
+                    inner.renewed(sent + LEASE);
+                    inner.position
+                };
                 core.offered.notify_one();
+                if renewed.failed {
+                    tracing::info!("the lease of this dispatcher is renewed again");
+                }
+                if position < renewed.sequence && position == renewed.position {
+                    core.behind.notify_one();
+                }
+                renewed =
+                    Renewed { at: sent, good_until: Some(sent + LEASE), sequence, position, failed: false };
             }
             Err(error) => {
-                tracing::warn!(%error, "the lease of this dispatcher was not renewed");
+                if !std::mem::replace(&mut renewed.failed, true) {
+                    tracing::warn!(%error, "the lease of this dispatcher was not renewed; it is tried again and again");
+                }
                 every.reset_after(LOOK);
+                if renewed.at.elapsed() > ELSEWHERE && core.client.connection_state() == State::Connected {
+                    // Sooner from now on: of three servers, one that is cut off is found again and again.
+                    renewed.at = Instant::now() - ELSEWHERE / 2;
+                    tracing::warn!(%error, "another server of NATS is connected to");
+                    // It is only refused when the client has ended, and so has this.
+                    drop(core.client.force_reconnect().await);
+                }
             }
         }
     }
 }
 
-fn alive(core: &Core, lease: Duration) -> Outgoing {
+/// What is known of the last renewal.
+struct Renewed {
+    /// When it was sent, or another server was connected to for want of one.
+    at: Instant,
+    /// Until when it is good; `None` before the first, and once there is an answer again.
+    good_until: Option<Instant>,
+    /// Where it stands in the log.
+    sequence: u64,
+    /// How far the log was read then.
+    position: u64,
+    /// Those since have failed.
+    failed: bool,
+}
+
+/// That this dispatcher is alive for so long; without a lease, it only asks for an answer.
+fn alive(core: &Core, lease: Option<Duration>) -> Outgoing {
     let mut headers = HeaderMap::new();
-    headers.insert(tail::LEASE, lease.as_millis().to_string());
+    if let Some(lease) = lease {
+        headers.insert(tail::LEASE, lease.as_millis().to_string());
+    }
     headers.insert(tail::CLOCK, core.clock.now().as_millis().to_string());
     headers.insert(POSITION, core.lock().position.to_string());
     Outgoing { subject: core.names.member(&core.me), headers, body: Bytes::new() }
@@ -87,9 +142,10 @@ pub async fn run(core: Arc<Core>) {
             if inner.lease_until.is_none_or(|until| until <= now) {
                 continue;
             }
-            let is_alive = |id: &str| {
-                id == core.me || inner.members.get(id).is_some_and(|member| now < member.seen + LEASE)
-            };
+            // Whoever was cut off itself has heard nobody meanwhile.
+            let is_heard =
+                |member: &Member| Some(now) < inner.well_since.max(Some(member.seen)).map(|at| at + LEASE);
+            let is_alive = |id: &str| id == core.me || inner.members.get(id).is_some_and(is_heard);
             let owners = inner.partitions.iter().map(|part| part.owner.as_deref().filter(|id| is_alive(id)));
             let members = inner.members.keys().map(String::as_str).filter(|id| is_alive(id));
             let members = members.chain([core.me.as_str()]).collect();
@@ -187,7 +243,7 @@ async fn write_owner(core: &Core, index: usize, epoch: u64, member: &str) -> Res
 pub async fn leave_all(core: &Arc<Core>) {
     let mine = core.lock().those(|part| part.mine.is_some());
     futures::future::join_all(mine.into_iter().map(|(index, _)| give_back(core, index, AT_THE_END))).await;
-    if let Err(error) = publish(&core.client, alive(core, Duration::ZERO)).await {
+    if let Err(error) = publish(&core.client, alive(core, Some(Duration::ZERO))).await {
         tracing::debug!(%error, "the others were not told that this dispatcher goes");
     }
     core.lock().lease_until = None;

@@ -37,7 +37,7 @@ pub enum PublishError {
     #[error("{0}")]
     NotStored(String),
     /// It may be stored or not.
-    #[error("no answer in {TIMEOUT:?}")]
+    #[error("no answer in time")]
     Unknown,
 }
 
@@ -77,11 +77,20 @@ const MOST_BYTES: &str = "maximum bytes exceeded";
 
 /// Stores one message, and answers with its sequence when it is as durable as the stream is.
 pub async fn publish(client: &Client, message: Outgoing) -> Result<u64, PublishError> {
+    publish_within(client, message, TIMEOUT).await
+}
+
+/// The same, where the answer is waited for so long.
+pub async fn publish_within(
+    client: &Client,
+    message: Outgoing,
+    limit: Duration,
+) -> Result<u64, PublishError> {
     if client.connection_state() != State::Connected {
         return Err(PublishError::NotStored("not connected to NATS".to_owned()));
     }
     let Outgoing { subject, headers, body } = message;
-    let request = Request::new().headers(headers).payload(body).timeout(Some(TIMEOUT));
+    let request = Request::new().headers(headers).payload(body).timeout(Some(limit));
     let answer = client.send_request(subject, request).await.map_err(|error| match error.kind() {
         RequestErrorKind::NoResponders => {
             PublishError::NotStored("no server of NATS leads the stream now".to_owned())

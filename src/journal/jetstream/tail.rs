@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering as Atomic;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::Stream;
 use futures::StreamExt as _;
 
@@ -19,7 +19,8 @@ use crate::journal::record::Corrupt;
 /// Who runs a partition; empty if nobody does.
 pub const MEMBER: &str = "Herald-Member";
 
-/// For how long a dispatcher says that it is alive, in milliseconds; 0 when it goes.
+/// For how long a dispatcher says that it is alive, in milliseconds; 0 when it goes; none when it only
+/// looks whether it is answered.
 pub const LEASE: &str = "Herald-Lease";
 
 /// The time on the journal's clock of who writes, in milliseconds since 1970.
@@ -28,12 +29,40 @@ pub const CLOCK: &str = "Herald-Clock";
 /// How long it is waited until a consumer that failed is made again.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// How often a consumer says that it is there while nothing comes; after two of them in silence it is
+/// made again, since the server that has it may be gone.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long a server keeps a consumer that nobody asks.
+const ABANDONED: Duration = Duration::from_secs(30);
+
+/// How many messages are asked for at a time.
+const BATCH: usize = 500;
+
+/// Why a consumer is made again.
+#[derive(Debug, thiserror::Error)]
+enum Again {
+    /// The connection was too slow for what the server sent.
+    #[error("the consumer has left a message out")]
+    Gap,
+    /// The server that has it may have lost the others.
+    #[error("what this dispatcher has stored does not come")]
+    Behind,
+}
+
 /// Reads until shutdown.
 pub async fn run(core: Arc<Core>, stream: Stream<()>, until: u64) {
+    let mut said = None;
     while !core.shutdown.is_cancelled() {
+        let before = core.lock().position;
         let read = core.shutdown.run_until_cancelled(follow(&core, &stream, until)).await;
         let Some(Err(error)) = read else { continue };
-        tracing::warn!(%error, "the log cannot be followed; it is tried again");
+        // Once for as long as it gets nowhere.
+        let here = core.lock().position;
+        if here > before || said != Some(here) {
+            tracing::warn!(%error, "the log cannot be followed; it is tried again and again");
+            said = Some(here);
+        }
         core.shutdown.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
     }
 }
@@ -43,18 +72,22 @@ async fn follow(core: &Core, stream: &Stream<()>, until: u64) -> Result<(), asyn
     if position >= until {
         core.caught_up.store(true, Atomic::Release);
     }
-    let consumer = stream
-        .create_consumer(pull::OrderedConfig {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 },
-            headers_only: true,
-            description: Some(format!("the dispatcher {}", core.me)),
-            ..pull::OrderedConfig::default()
-        })
-        .await?;
-    let mut messages = consumer.messages().await?;
-    while let Some(message) = messages.next().await {
-        let message = message?;
-        let sequence = message.info()?.stream_sequence;
+    let consumer = consumer(core, stream, position + 1).await?;
+    let mut messages =
+        consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT).messages().await?;
+    let mut place = 0;
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            () = core.behind.notified() => return Err(Again::Behind.into()),
+        };
+        let Some(message) = message.transpose()? else { return Ok(()) };
+        let info = message.info()?;
+        place += 1;
+        if info.consumer_sequence != place {
+            return Err(Again::Gap.into());
+        }
+        let sequence = info.stream_sequence;
         let expected = core.lock().position + 1;
         if sequence > expected && core.log.first().await.is_ok_and(|first| first > expected) {
             tracing::error!(
@@ -72,7 +105,25 @@ async fn follow(core: &Core, stream: &Stream<()>, until: u64) -> Result<(), asyn
             tracing::info!(position = sequence, "the log was read");
         }
     }
-    Ok(())
+}
+
+/// A consumer from this sequence on, in the memory of one server: when that goes, so does this.
+async fn consumer(
+    core: &Core,
+    stream: &Stream<()>,
+    start_sequence: u64,
+) -> Result<PullConsumer, async_nats::Error> {
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+        headers_only: true,
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: ABANDONED,
+        description: Some(format!("the dispatcher {}", core.me)),
+        ..pull::Config::default()
+    };
+    Ok(stream.create_consumer(config).await?)
 }
 
 /// A message of the log was read.
@@ -138,10 +189,12 @@ fn change(core: &Core, inner: &mut Inner, headers: &HeaderMap) -> Result<(), Cor
 }
 
 fn hear(members: &mut HashMap<String, Member>, id: &str, headers: &HeaderMap) {
-    if text(headers, LEASE) == "0" {
-        members.remove(id);
-    } else {
-        let position = text(headers, POSITION).parse().unwrap_or(0);
-        members.insert(id.to_owned(), Member { seen: Instant::now(), position });
+    match text(headers, LEASE) {
+        "" => {}
+        "0" => drop(members.remove(id)),
+        _ => {
+            let position = text(headers, POSITION).parse().unwrap_or(0);
+            members.insert(id.to_owned(), Member { seen: Instant::now(), position });
+        }
     }
 }

@@ -3,6 +3,7 @@
 #[path = "../../../tests/nats/mod.rs"]
 pub(in crate::journal) mod nats;
 
+mod away;
 mod many;
 mod sweep;
 

@@ -47,7 +47,7 @@ pub async fn run(core: Arc<Core>, index: usize) {
         };
         write(&core, index, taken).await;
         if let Some(part) = core.lock().partitions.get_mut(index) {
-            part.writing = false;
+            part.written();
         }
     }
 }

@@ -11,9 +11,12 @@ use super::claims::Claims;
 use crate::journal::jetstream::wire::Change;
 use crate::model::WebhookUid;
 
-/// For so long after another dispatcher's lease has ended, an attempt that it began may still
-/// run: the longest timeout that a webhook may have.
-const LAST_ATTEMPT: Duration = Duration::from_secs(30);
+/// For so long after another dispatcher's lease has ended, an attempt of a lane with an order may
+/// still run: it is broken off when the lease ends, and a busy machine is late.
+const LAST_ATTEMPT: Duration = Duration::from_secs(2);
+
+/// For so long outcomes may wait for NATS before nothing more is begun.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
@@ -31,8 +34,8 @@ pub struct Partition {
     pub claims: Claims,
     outbox: Vec<(WebhookUid, Change)>,
     answers: Vec<oneshot::Sender<bool>>,
-    /// Somebody writes what was in the outbox.
-    pub writing: bool,
+    /// Since when somebody writes what was in the outbox.
+    writing: Option<Instant>,
     /// How many times it was lost: what was to be written before then is not.
     term: u64,
     pub wake: Arc<Notify>,
@@ -71,7 +74,7 @@ impl Partition {
             (None, true) => {
                 self.mine = Some(epoch);
                 self.leaving = false;
-                // It was not given back: attempts of its owner may still run.
+                // It was not given back: its owner may be late to break off what runs.
                 self.in_order_from = before.map(|_| Instant::now() + LAST_ATTEMPT);
                 Owned::Won
             }
@@ -120,8 +123,19 @@ impl Partition {
         let changes = mem::replace(&mut self.outbox, rest);
         // Whoever waits, waits for all that was sent before.
         let answers = if self.outbox.is_empty() { mem::take(&mut self.answers) } else { Vec::new() };
-        self.writing = true;
+        self.writing = Some(Instant::now());
         Some(Outgoing { term: self.term, changes, answers })
+    }
+
+    /// What was taken out of the outbox was written, or never will be.
+    pub const fn written(&mut self) {
+        self.writing = None;
+    }
+
+    /// Whether outcomes wait for long to be written: what is begun now would be repeated as well if
+    /// they never were.
+    pub fn is_behind(&self) -> bool {
+        self.writing.is_some_and(|since| since.elapsed() > BEHIND)
     }
 
     /// The number of the ownership under which something of this term may be written; `None` if it
@@ -132,6 +146,6 @@ impl Partition {
 
     /// Whether nothing of it is leased or on its way.
     pub fn is_quiet(&self) -> bool {
-        self.outbox.is_empty() && !self.writing && !self.claims.is_any_leased()
+        self.outbox.is_empty() && self.writing.is_none() && !self.claims.is_any_leased()
     }
 }
