@@ -31,10 +31,12 @@ mod disk;
 mod endpoint;
 mod faults;
 mod figures;
+mod group;
 mod growth;
 mod isolation;
 mod ledger;
 mod load;
+mod many;
 mod process;
 mod producer;
 mod program;
@@ -113,6 +115,10 @@ async fn all(only: &[&str]) {
     }
     if wanted("scale") {
         scale::ten_thousand(&bench, &mut table).await;
+    }
+    if wanted("nats") {
+        many::scale(&bench, &mut table).await;
+        many::takeover(&bench, &mut table).await;
     }
     disk::measure(bench.directory(), &mut table);
     println!("\n{table}");

@@ -42,15 +42,19 @@ use self::servers::Servers;
 const CALM: Duration = Duration::from_secs(5);
 /// How long what was acknowledged may take to arrive at endpoints that are well.
 const LIMIT: Duration = Duration::from_mins(2);
-/// The order of each webhook, and how its endpoint is.
-const WEBHOOKS: [(&str, Mood); 6] = [
-    ("None", Mood::Takes),
-    ("None", Mood::Takes),
-    ("PerUser", Mood::Takes),
-    ("PerUser", Mood::Takes),
-    ("None", Mood::Hangs),
-    ("None", Mood::Fails),
+/// Webhooks of each kind: the order, how the endpoint is, and how many. So many that each dispatcher
+/// has some of each.
+const WEBHOOKS: [(&str, Mood, usize); 4] = [
+    ("None", Mood::Takes, 9),
+    ("PerUser", Mood::Takes, 9),
+    ("None", Mood::Hangs, 1),
+    ("None", Mood::Fails, 1),
 ];
+
+/// The order of each webhook, and how its endpoint is.
+fn webhooks() -> impl Iterator<Item = (&'static str, Mood)> {
+    WEBHOOKS.into_iter().flat_map(|(order, mood, count)| std::iter::repeat_n((order, mood), count))
+}
 
 /// All that a fault may strike.
 struct World {
@@ -94,7 +98,7 @@ impl World {
         let ground = Ground::here();
         let servers = Servers::start(&ground).await;
         let mut endpoints = Vec::new();
-        for (number, (order, _)) in WEBHOOKS.into_iter().enumerate() {
+        for (number, (order, _)) in webhooks().enumerate() {
             let endpoint = Endpoint::start(&bench.files).await;
             let healthy = Alike::healthy(&format!("soak-{number}"), 1, DEFAULT_IN_FLIGHT, endpoint.port);
             let backoff = json!({ "initial": "1s", "max": "5s" });
@@ -106,7 +110,7 @@ impl World {
         let controller = Herald::controller(&bench, "controller", &["--namespace", &bench.cluster.namespace]);
         let dispatchers = Dispatchers::start(&bench, &ground);
         bench.cluster.all_have("Delivering", "True").await;
-        for (endpoint, (_, mood)) in endpoints.iter().zip(WEBHOOKS) {
+        for (endpoint, (_, mood)) in endpoints.iter().zip(webhooks()) {
             endpoint.be(mood);
         }
         let run = uuid::Uuid::new_v4().simple().to_string();
@@ -116,8 +120,8 @@ impl World {
 
     /// The endpoints that take what comes, and the order of each.
     fn well(&self) -> impl Iterator<Item = (&'static str, &Endpoint)> {
-        let all = WEBHOOKS.iter().zip(&self.endpoints);
-        all.filter(|((_, mood), _)| *mood == Mood::Takes).map(|((order, _), endpoint)| (*order, endpoint))
+        let all = webhooks().zip(&self.endpoints);
+        all.filter(|((_, mood), _)| *mood == Mood::Takes).map(|((order, _), endpoint)| (order, endpoint))
     }
 
     /// One fault, from calm to calm.
