@@ -1,7 +1,7 @@
 # The everyday commands. Logic lives in the program or in a script with a name.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-crash test-oldest test-nats test-interop lint bench bench-parts bench-layouts generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
+.PHONY: help demo test test-crash test-oldest test-nats test-interop lint bench bench-parts bench-layouts faults generate image e2e e2e-upgrade test-model test-transitions soak fuzz sbom reproducible
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,10 +41,15 @@ lint: ## format, clippy, docs, scripts, licences and generated files
 	tools/lint
 
 bench: ## measure the whole product and print the table (ONLY=drain,latency for some of it)
-	tools/control-plane run -- cargo bench --locked --bench herald -- $(ONLY)
+	tools/nats-tools run tools/control-plane run -- cargo bench --locked --bench herald -- $(ONLY)
 
 soak: ## 20 minutes of load with failing endpoints and restarts: nothing lost, nothing grows (MINUTES=3, SEED=7)
 	MINUTES=$(or $(MINUTES),20) $(if $(SEED),SEED=$(SEED)) tools/control-plane run -- cargo bench --locked --bench herald -- soak
+
+faults: ## three dispatchers on three servers of NATS: crashes, cuts, bad disks, updates; needs root (ONLY=CutLeaderOff)
+	cargo bench --locked --bench herald --no-run
+	tools/nats-tools run tools/control-plane build
+	tools/nats-tools run tools/fault-ground run tools/control-plane run -- cargo bench --locked --bench herald -- faults $(ONLY)
 
 bench-parts: ## measure the parts on their own
 	cargo bench --locked --bench journal --bench ingest --bench outbound

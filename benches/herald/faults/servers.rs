@@ -153,7 +153,7 @@ fn configuration(ground: &Ground, server: usize) -> String {
         "server_name: n{server}\nlisten: \"0.0.0.0:4222\"\nhttp: \"0.0.0.0:8222\"\n\
          lame_duck_duration: 30s\nlame_duck_grace_period: 1s\n\
          jetstream {{ store_dir: \"{}\", sync_interval: always, max_file_store: 100GB }}\n\
-         cluster {{ name: faults, listen: \"0.0.0.0:6222\", no_advertise: true, routes: [{}] }}\n",
+         cluster {{ name: faults, listen: \"0.0.0.0:6222\", no_advertise: true, ping_interval: 5s, routes: [{}] }}\n",
         ground.disk(server).join("streams").display(),
         routes.join(", "),
     )

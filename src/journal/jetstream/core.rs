@@ -99,7 +99,7 @@ pub struct Inner {
     pub members: HashMap<String, Member>,
     /// Until when this dispatcher may act for what it owns.
     pub lease_until: Option<Instant>,
-    /// Since when that was so without a break: what others said before may not have come here.
+    /// Since when no renewal has failed: before, what others said may not have come here.
     pub well_since: Option<Instant>,
     pub partitions: Vec<Partition>,
     offers: BTreeSet<WebhookUid>,
@@ -336,14 +336,16 @@ impl Inner {
         offers.extend(waiting.map(|(webhook, _)| webhook).filter(|webhook| !part.claims.has(*webhook)));
     }
 
-    /// The lease of this dispatcher is good until then.
-    pub fn renewed(&mut self, until: Instant) {
+    /// The lease of this dispatcher is good until then; whether that failed before.
+    pub fn renewed(&mut self, until: Instant, failed: bool) {
         let was_good = self.lease_until.is_some_and(|until| Instant::now() < until);
         self.lease_until = Some(until);
+        if failed || self.well_since.is_none() {
+            self.well_since = Some(Instant::now());
+        }
         if was_good {
             return;
         }
-        self.well_since = Some(Instant::now());
         // Whoever looked meanwhile was told that no lane is this dispatcher's.
         for (index, _) in self.those(|part| part.mine.is_some()) {
             self.offer_all(index);

@@ -64,7 +64,7 @@ use self::fold::LaneRecord;
 use self::history::Waiting;
 use self::names::{Names, PARTITIONS, partition};
 use self::publish::{Outgoing, publish};
-use self::source::Source;
+use self::source::{QUICK, Source};
 use self::wire::{Change, Changes, INDEX, MOST_INDEX};
 use super::calendar::Calendar;
 use super::clock::JournalClock;
@@ -113,11 +113,14 @@ impl JetStream {
         let context = streams::context(&client);
         let names = Names::new(&config.prefix);
         let log = streams::prepare(&context, &names, &config).await?;
+        let mut quick = context.clone();
+        quick.set_timeout(QUICK);
         let source = async |name: String| {
-            let stream = context.get_stream_no_info(&name).await;
-            let stream =
-                stream.map_err(|error| OpenError::Stream { stream: name.clone(), cause: error.into() })?;
-            Ok::<_, OpenError>(Source::new(client.clone(), stream, &name))
+            let streams =
+                tokio::try_join!(context.get_stream_no_info(&name), quick.get_stream_no_info(&name));
+            let (stream, quick) =
+                streams.map_err(|error| OpenError::Stream { stream: name.clone(), cause: error.into() })?;
+            Ok::<_, OpenError>(Source::new(client.clone(), stream, quick, &name))
         };
         let sources = [
             source(names.log()).await?,

@@ -76,7 +76,7 @@ pub async fn renew(core: Arc<Core>) {
             Ok(sequence) => {
                 let position = {
                     let mut inner = core.lock();
-                    inner.renewed(sent + LEASE);
+                    inner.renewed(sent + LEASE, renewed.failed);
                     inner.position
                 };
                 core.offered.notify_one();
@@ -142,7 +142,7 @@ pub async fn run(core: Arc<Core>) {
             if inner.lease_until.is_none_or(|until| until <= now) {
                 continue;
             }
-            // Whoever was cut off itself has heard nobody meanwhile.
+            // Whoever was in trouble itself may have heard nobody meanwhile.
             let is_heard =
                 |member: &Member| Some(now) < inner.well_since.max(Some(member.seen)).map(|at| at + LEASE);
             let is_alive = |id: &str| id == core.me || inner.members.get(id).is_some_and(is_heard);

@@ -13,6 +13,10 @@ use crate::journal::Unavailable;
 /// How often a message that a server does not have yet is asked for, before the leader is.
 const AGAIN: u32 = 3;
 
+/// How long any server may take for one message before another is asked: the one that was may be cut
+/// off, which the others notice late.
+pub const QUICK: Duration = Duration::from_secs(1);
+
 /// How long the server may take for a stretch.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,6 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Source {
     client: Client,
     stream: Stream<()>,
+    /// The same, for requests that are answered within [`QUICK`] or made again.
+    quick: Stream<()>,
     subject: String,
 }
 
@@ -54,8 +60,8 @@ pub struct Stretch {
 
 impl Source {
     /// Of the stream of this name.
-    pub fn new(client: Client, stream: Stream<()>, name: &str) -> Self {
-        Self { client, stream, subject: format!("$JS.API.DIRECT.GET.{name}") }
+    pub fn new(client: Client, stream: Stream<()>, quick: Stream<()>, name: &str) -> Self {
+        Self { client, stream, quick, subject: format!("$JS.API.DIRECT.GET.{name}") }
     }
 
     /// The handle of the stream.
@@ -70,13 +76,13 @@ impl Source {
     pub async fn get(&self, sequence: u64) -> Result<Option<Bytes>, Unavailable> {
         let away = |error: &dyn std::fmt::Display| Unavailable(format!("message {sequence}: {error}"));
         for attempt in 0..AGAIN {
-            match self.stream.direct_get(sequence).await {
+            match self.quick.direct_get(sequence).await {
                 Ok(message) => return Ok(Some(message.payload)),
                 // One that follows the leader may be behind it.
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
                     tokio::time::sleep(Duration::from_millis(20) * attempt).await;
                 }
-                Err(error) => return Err(away(&error)),
+                Err(error) => tracing::debug!(sequence, %error, "a message is asked for again"),
             }
         }
         if let Some(body) = self.of_leader(sequence).await? {
