@@ -82,8 +82,8 @@ fn event(number: u64) -> Append {
 
 fn open(path: &Path) -> Embedded {
     let mut config = Config::new(path);
-    config.backlog = u64::MAX;
-    config.max_bytes = u64::MAX;
+    config.limits.backlog = u64::MAX;
+    config.limits.max_bytes = u64::MAX;
     Embedded::open(config, Clock::default()).unwrap()
 }
 

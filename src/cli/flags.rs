@@ -18,7 +18,7 @@ use crate::dispatch::DispatchConfig;
 use crate::ingest::quota::Quota;
 use crate::ingest::{Limits, TlsFiles};
 use crate::journal::engine::Place;
-use crate::journal::limits::{Bounds, Window};
+use crate::journal::limits::{self, Bounds, Window};
 use crate::journal::{embedded, jetstream};
 use crate::model::Clock;
 use crate::subscriptions::{Namespaces, Scope};
@@ -182,25 +182,25 @@ pub(super) struct JournalFlags {
     #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]
     retention: Duration,
     /// The most deliveries that wait for one webhook; what comes beyond is a dead letter
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = limits::Limits::default().backlog)]
     max_backlog: u64,
     /// The most bytes of events that wait; beyond them ingestion answers 503
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 30)]
+    #[arg(long, value_name = "BYTES", default_value_t = limits::Limits::default().max_bytes)]
     max_journal_bytes: u64,
     /// The most bytes of dead letters that are kept for one webhook; beyond them the oldest are evicted
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = limits::Limits::default().dead_bytes)]
     max_dead_letter_bytes: u64,
     /// How long a dead letter is kept
     #[arg(long, value_name = "DURATION", default_value = "336h", value_parser = duration)]
     max_dead_letter_age: Duration,
     /// The most bytes of attempts that are kept for `herald events` to show; 0 for none
-    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = limits::Limits::default().attempts.bytes)]
     max_attempt_bytes: u64,
     /// How long an attempt is kept
     #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = duration)]
     max_attempt_age: Duration,
     /// The most bytes of events that are kept after their delivery, for a Replay of everything; 0 for none
-    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = limits::Limits::default().events.bytes)]
     max_kept_bytes: u64,
     /// How long an event is kept after its delivery
     #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]
@@ -212,7 +212,7 @@ pub(super) struct JournalFlags {
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     dedupe_window: Duration,
     /// How many of a namespace's newest events repeats are told by, if that is the shorter window
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = limits::Limits::default().window.ids)]
     dedupe_ids: u64,
     #[command(flatten)]
     nats: NatsFlags,
@@ -221,46 +221,28 @@ pub(super) struct JournalFlags {
 impl JournalFlags {
     /// Where the journal is to be, for the process of this name.
     pub(super) fn place(&self, instance: &str) -> Place {
-        match (&self.journal_dir, self.nats.config(instance)) {
-            (_, Some(nats)) => Place::Nats(Box::new(jetstream::Config {
-                max_bytes: self.max_journal_bytes,
-                backlog: self.max_backlog,
-                retention: self.retention,
-                dead_bytes: self.max_dead_letter_bytes,
-                dead_age: self.max_dead_letter_age,
-                attempts: self.attempts(),
-                events: self.events(),
-                window: self.window(),
-                ..nats
-            })),
-            (directory, None) => Place::Directory(self.embedded(directory.clone().unwrap_or_default())),
+        let limits = self.limits();
+        if let Some(nats) = self.nats.config(instance) {
+            return Place::Nats(Box::new(jetstream::Config { limits, ..nats }));
         }
-    }
-
-    fn attempts(&self) -> Bounds {
-        Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age }
-    }
-
-    fn events(&self) -> Bounds {
-        Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age }
-    }
-
-    fn window(&self) -> Window {
-        Window { age: self.dedupe_window, ids: self.dedupe_ids }
-    }
-
-    fn embedded(&self, directory: PathBuf) -> embedded::Config {
-        embedded::Config {
-            max_bytes: self.max_journal_bytes,
+        let directory = self.journal_dir.clone().unwrap_or_default();
+        Place::Directory(embedded::Config {
+            limits,
             reserve_bytes: self.journal_reserve,
+            ..embedded::Config::new(directory)
+        })
+    }
+
+    const fn limits(&self) -> limits::Limits {
+        limits::Limits {
+            max_bytes: self.max_journal_bytes,
             backlog: self.max_backlog,
             retention: self.retention,
             dead_bytes: self.max_dead_letter_bytes,
             dead_age: self.max_dead_letter_age,
-            attempts: self.attempts(),
-            events: self.events(),
-            window: self.window(),
-            ..embedded::Config::new(directory)
+            window: Window { age: self.dedupe_window, ids: self.dedupe_ids },
+            attempts: Bounds { bytes: self.max_attempt_bytes, age: self.max_attempt_age },
+            events: Bounds { bytes: self.max_kept_bytes, age: self.max_kept_age },
         }
     }
 }
@@ -299,6 +281,17 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+
+    #[test]
+    fn the_limits_are_those_of_every_journal_where_no_flag_names_another() {
+        #[derive(Debug, clap::Parser)]
+        struct It {
+            #[command(flatten)]
+            journal: JournalFlags,
+        }
+        let it = It::try_parse_from(["it", "--journal-dir", "/journal"]).unwrap();
+        assert_eq!(it.journal.limits(), limits::Limits::default());
+    }
 
     #[test]
     fn no_verdict_is_kept_for_longer_than_is_promised() {

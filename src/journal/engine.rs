@@ -43,6 +43,16 @@ pub enum Engine {
     JetStream(JetStream),
 }
 
+/// Calls the same method of whichever engine it is.
+macro_rules! either {
+    ($engine:expr, $it:ident => $call:expr) => {
+        match $engine {
+            Engine::Embedded($it) => $call,
+            Engine::JetStream($it) => $call,
+        }
+    };
+}
+
 impl Engine {
     /// Opens the journal. It may take and give nothing yet: see [`Self::is_open`].
     ///
@@ -59,37 +69,18 @@ impl Engine {
 
     /// What it counts, to be registered.
     pub fn metrics(&self) -> &Metrics {
-        match self {
-            Self::Embedded(engine) => engine.metrics(),
-            Self::JetStream(engine) => engine.metrics(),
-        }
+        either!(self, engine => engine.metrics())
     }
 
     /// Whether it takes and gives anything now.
     pub fn is_open(&self) -> bool {
-        match self {
-            Self::Embedded(engine) => engine.is_open(),
-            Self::JetStream(engine) => engine.is_open(),
-        }
+        either!(self, engine => engine.is_open())
     }
 
     /// Whether it does, or may yet without a new process.
     pub fn is_alive(&self) -> bool {
-        match self {
-            Self::Embedded(engine) => engine.is_alive(),
-            Self::JetStream(engine) => engine.is_alive(),
-        }
+        either!(self, engine => engine.is_alive())
     }
-}
-
-/// Calls the same method of whichever engine it is.
-macro_rules! either {
-    ($engine:expr, $it:ident => $call:expr) => {
-        match $engine {
-            Engine::Embedded($it) => $call,
-            Engine::JetStream($it) => $call,
-        }
-    };
 }
 
 impl Journal for Engine {

@@ -29,7 +29,7 @@ impl Writer {
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
             return Ok(());
         }
-        if self.live_bytes.saturating_add(batch.bytes) > self.core.config.max_bytes {
+        if self.live_bytes.saturating_add(batch.bytes) > self.core.config.limits.max_bytes {
             let refused = Appended::Refused(RefusedReason::Full);
             let _ = batch.answer.send(vec![refused; batch.items.len()]);
             return Ok(());
@@ -144,7 +144,7 @@ impl Writer {
     ) -> bool {
         let cell = self.core.lanes.cell(webhook);
         let mut inner = commit.counts_of(&cell);
-        let limit = self.core.config.backlog;
+        let limit = self.core.config.limits.backlog;
         if inner.pending < limit {
             inner.pending += 1;
             inner.namespace = Some(item.space);

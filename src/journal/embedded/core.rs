@@ -194,7 +194,7 @@ impl Core {
 
     /// What was accepted before is not delivered any more.
     pub fn cutoff(&self, now: Timestamp) -> Timestamp {
-        let retention = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
+        let retention = u64::try_from(self.config.limits.retention.as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(now.as_millis().saturating_sub(retention))
     }
 

@@ -56,7 +56,7 @@ impl Writer {
     /// Evicts what is beyond the bounds. Whether there may be more.
     pub fn evict(&mut self, commit: &mut Commit, now: Timestamp) -> Result<bool, StoreError> {
         let begun = Instant::now();
-        let cutoff = now.before(self.core.config.dead_age);
+        let cutoff = now.before(self.core.config.limits.dead_age);
         for cell in self.core.lanes.all() {
             while self.is_beyond(&cell.lock(), cutoff) {
                 if begun.elapsed() > TURN {
@@ -71,7 +71,7 @@ impl Writer {
     fn is_beyond(&self, inner: &Inner, cutoff: Timestamp) -> bool {
         inner.dead > 0
             && !inner.dropping
-            && (inner.dead_bytes > self.core.config.dead_bytes
+            && (inner.dead_bytes > self.core.config.limits.dead_bytes
                 || inner.oldest_dead.is_none_or(|oldest| oldest < cutoff))
     }
 
@@ -92,7 +92,7 @@ impl Writer {
         for guard in self.store.dead.range(keys::timed(cell.webhook, from, 0)..=last_key(cell.webhook)) {
             let (key, value) = guard.into_inner()?;
             let (died_at, seq) = (Timestamp::from_millis(keys::middle(&key)?), keys::last(&key)?);
-            let (old, many) = (died_at < cutoff, bytes > self.core.config.dead_bytes);
+            let (old, many) = (died_at < cutoff, bytes > self.core.config.limits.dead_bytes);
             if by_age + by_bytes == PIECE || !(old || many) {
                 oldest = Some(died_at);
                 break;

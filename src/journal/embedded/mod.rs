@@ -66,7 +66,6 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -79,7 +78,7 @@ use self::writer::Writer;
 use super::calendar::Calendar;
 use super::clock::JournalClock;
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
-use super::limits::{Bounds, Window};
+use super::limits::Limits;
 use super::metrics::Metrics;
 use super::record;
 use super::{
@@ -96,24 +95,10 @@ pub use open::OpenError;
 pub struct Config {
     /// Its directory, which is made if there is none.
     pub path: PathBuf,
-    /// Bytes of events that wait for delivery; beyond them appends are refused.
-    pub max_bytes: u64,
+    /// What it takes and keeps.
+    pub limits: Limits,
     /// Bytes of the disk that are kept free of new events, for what comes of those that wait.
     pub reserve_bytes: u64,
-    /// Deliveries that may wait for one webhook; beyond them they are dead letters.
-    pub backlog: u64,
-    /// How long after its acceptance an event is still delivered.
-    pub retention: Duration,
-    /// Bytes of the dead letters of one webhook; beyond them the oldest are evicted.
-    pub dead_bytes: u64,
-    /// How long a dead letter is kept.
-    pub dead_age: Duration,
-    /// How long a repeat is told from a new event.
-    pub window: Window,
-    /// How many of the last attempts are kept for people to look at.
-    pub attempts: Bounds,
-    /// How many of the last events are kept to be replayed, whatever became of them.
-    pub events: Bounds,
     /// Memory for what all lanes together read ahead, in bytes.
     pub read_ahead_bytes: u64,
     /// Memory for the events that were stored last, in bytes.
@@ -127,15 +112,8 @@ impl Config {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            max_bytes: 8 << 30,
+            limits: Limits::default(),
             reserve_bytes: 256 << 20,
-            backlog: 1_000_000,
-            retention: Duration::from_hours(72),
-            dead_bytes: 64 << 20,
-            dead_age: Duration::from_hours(14 * 24),
-            window: Window { age: Duration::from_hours(24), ids: 1_000_000 },
-            attempts: Bounds { bytes: 128 << 20, age: Duration::from_hours(7 * 24) },
-            events: Bounds { bytes: 512 << 20, age: Duration::from_hours(72) },
             read_ahead_bytes: 16 << 20,
             recent_bytes: 4 << 20,
             cache_bytes: 4 << 20,
@@ -177,8 +155,9 @@ impl Embedded {
         let now = clock.now();
         let counters = opened.counters.unwrap_or(Counters { next_seq: 1, live_bytes: 0, now });
         let path = config.path.clone();
-        let history = History::open(&path.join("history"), config.attempts, config.events, &metrics)
-            .map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
+        let history =
+            History::open(&path.join("history"), config.limits.attempts, config.limits.events, &metrics)
+                .map_err(|cause| OpenError::Io { path: path.clone(), cause })?;
         let calendar =
             opened.store.calendar().map_err(|cause| OpenError::Store { path: path.clone(), cause })?;
         let core =

@@ -132,7 +132,7 @@ pub fn open(config: &Config, metrics: &Metrics) -> Result<Opened, OpenError> {
     })?;
     check_format(path)?;
     let last = if rewrite::take_clean(path).map_err(io)? { Last::Closed } else { Last::Broke };
-    let spaces = Arc::new(Spaces::new(config.window, Timestamp::from_millis(0), []));
+    let spaces = Arc::new(Spaces::new(config.limits.window, Timestamp::from_millis(0), []));
     let lanes = Lanes::default();
     let (store, counters) = open_store(config, &Arc::new(lock), &spaces, &lanes, metrics, last)?;
     Ok(Opened { store, counters, lanes, spaces })

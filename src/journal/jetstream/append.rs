@@ -150,7 +150,9 @@ impl Appends {
         if bytes > 0 && most.is_some_and(|most| of_namespace + bytes > most) {
             return Admission::Refuse(RefusedReason::OverQuota);
         }
-        if of_all + bytes > core.config.max_bytes || inner.fold.deliveries() > core.config.max_deliveries {
+        if of_all + bytes > core.config.limits.max_bytes
+            || inner.fold.deliveries() > core.config.max_deliveries
+        {
             return Admission::Refuse(RefusedReason::Full);
         }
         let items: Vec<Item> = batch

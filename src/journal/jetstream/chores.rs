@@ -74,14 +74,14 @@ fn expire(core: &Core, inner: &mut Inner, webhook: WebhookUid) {
 }
 
 fn evict(core: &Core, inner: &mut Inner, webhook: WebhookUid) {
-    let oldest = core.clock.now().before(core.config.dead_age);
+    let oldest = core.clock.now().before(core.config.limits.dead_age);
     let Some(lane) = inner.fold.lane(webhook) else { return };
     let mut bytes = lane.dead_bytes;
     let (mut by_age, mut by_bytes, mut evicted) = (0, 0, Vec::new());
     for (died_at, number) in lane.oldest_letters.iter().take(PIECE) {
         if *died_at < oldest {
             by_age += 1;
-        } else if bytes > core.config.dead_bytes {
+        } else if bytes > core.config.limits.dead_bytes {
             by_bytes += 1;
         } else {
             break;
@@ -99,14 +99,15 @@ fn evict(core: &Core, inner: &mut Inner, webhook: WebhookUid) {
 /// The newest deliveries of a webhook with more than its backlog.
 fn beyond(core: &Core, inner: &mut Inner, webhook: WebhookUid) -> Vec<(Number, Entry)> {
     let Some(lane) = inner.fold.lane(webhook) else { return Vec::new() };
-    let more = lane.entries.len().saturating_sub(usize::try_from(core.config.backlog).unwrap_or(usize::MAX));
+    let more =
+        lane.entries.len().saturating_sub(usize::try_from(core.config.limits.backlog).unwrap_or(usize::MAX));
     let newest: Vec<_> =
         lane.entries.iter().rev().take(more.min(PIECE)).map(|(number, entry)| (*number, *entry)).collect();
     newest.into_iter().filter(|(number, _)| inner.withdraw(webhook, *number)).collect()
 }
 
 async fn give_up(core: &Core, webhook: WebhookUid, number: Number, entry: Entry) {
-    let limit = core.config.backlog;
+    let limit = core.config.limits.backlog;
     let note = DeathNote {
         reason: BACKLOG_FULL.to_owned(),
         message: format!("the webhook already had {limit} deliveries waiting"),

@@ -129,7 +129,7 @@ impl Core {
         [log, letters, attempts, snapshots]: [Source; 4],
     ) -> Self {
         let bodies = Bodies::new(log.clone(), config.recent_bytes);
-        let fold = Fold::new(config.window);
+        let fold = Fold::new(config.limits.window);
         let inner = Inner {
             fold,
             position: 0,
@@ -224,7 +224,7 @@ impl Core {
 
     /// Before then nothing that was accepted is still delivered.
     pub fn cutoff(&self, now: Timestamp) -> Timestamp {
-        now.before(self.config.retention)
+        now.before(self.config.limits.retention)
     }
 
     /// Hands effects of what was read to the lanes that are claimed here.

@@ -50,7 +50,7 @@ struct Gathered {
 impl Waiting {
     /// See [`crate::journal::Journal::note`].
     pub fn note(&self, core: &Core, attempt: &Attempt) {
-        if core.config.attempts.bytes == 0 {
+        if core.config.limits.attempts.bytes == 0 {
             return;
         }
         let mut body = Vec::new();

@@ -134,7 +134,8 @@ impl JetStream {
         let core = Arc::new(Core::new(config, clock, client, names, me, sources));
         let unreadable =
             |error: Unavailable| OpenError::Stream { stream: core.names.snapshots(), cause: error.into() };
-        let snapshot = snapshot::read(&core.snapshots, &core.names.snapshot_end(), core.config.window).await;
+        let snapshot =
+            snapshot::read(&core.snapshots, &core.names.snapshot_end(), core.config.limits.window).await;
         if let Some(snapshot) = snapshot.map_err(unreadable)? {
             tracing::info!(position = snapshot.position, "the journal begins with a snapshot");
             core.begin_with(snapshot);

@@ -230,7 +230,7 @@ fn dead(names: &Names, config: &Config) -> StreamConfig {
     let mut dead = stream(names.dead(), names.of_dead(), "Herald: deliveries that were given up", config);
     dead.discard = DiscardPolicy::New;
     // Herald evicts them, and counts it; what it has forgotten ends here.
-    dead.max_age = config.dead_age * 2;
+    dead.max_age = config.limits.dead_age * 2;
     dead
 }
 
@@ -243,7 +243,7 @@ fn snapshots(names: &Names, config: &Config) -> StreamConfig {
 fn attempts(names: &Names, config: &Config) -> StreamConfig {
     let mut attempts = stream(names.attempts(), names.of_attempts(), "Herald: attempts, to look at", config);
     attempts.discard = DiscardPolicy::Old;
-    attempts.max_age = config.attempts.age;
-    attempts.max_bytes = i64::try_from(config.attempts.bytes.max(1 << 20)).unwrap_or(i64::MAX);
+    attempts.max_age = config.limits.attempts.age;
+    attempts.max_bytes = i64::try_from(config.limits.attempts.bytes.max(1 << 20)).unwrap_or(i64::MAX);
     attempts
 }

@@ -67,7 +67,7 @@ async fn sweep(core: &Core, last: u64) -> Result<u64, PublishError> {
 fn needed_from(core: &Core, snapshot: u64) -> u64 {
     let now = Instant::now();
     let mut inner = core.lock();
-    let kept = inner.fold.kept_from(core.config.events, core.clock.now());
+    let kept = inner.fold.kept_from(core.config.limits.events, core.clock.now());
     let alive = inner.members.values().filter(|member| now < member.seen + LEASE);
     let read = alive.map(|member| member.position + 1).min().unwrap_or(0);
     let owners = inner.partitions.iter().map(|part| part.epoch).min().unwrap_or(0);

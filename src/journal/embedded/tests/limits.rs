@@ -16,7 +16,7 @@ use crate::journal::{
 async fn a_full_backlog_makes_dead_letters_of_that_webhook_alone() {
     let bench = Bench::new();
     let mut config = bench.config();
-    config.backlog = 3;
+    config.limits.backlog = 3;
     let journal = bench.open_with(config);
     for i in 0..5 {
         let webhooks: &[u8] = if i == 4 { &[1, 2] } else { &[1] };
@@ -92,7 +92,7 @@ async fn dead_letters_beyond_their_bytes_are_evicted_the_oldest_first_also_after
         soon(journal.close()).await.expect("closed");
     }
     // A letter of these has 97 bytes.
-    config.dead_bytes = 4 * 97;
+    config.limits.dead_bytes = 4 * 97;
     let journal = bench.open_with(config.clone());
     assert_eq!(letters_left(&journal, 2).await, ["e2", "e3", "e4", "e5"]);
     soon(journal.append(vec![append("e6", &[1])])).await;
@@ -107,7 +107,7 @@ async fn dead_letters_beyond_their_bytes_are_evicted_the_oldest_first_also_after
 async fn dead_letters_that_are_too_old_are_evicted() {
     let bench = Bench::new();
     let mut config = bench.config();
-    config.dead_age = Duration::from_mins(10);
+    config.limits.dead_age = Duration::from_mins(10);
     let journal = bench.open_with(config);
     for (id, minutes) in [("old", 6), ("new", 5)] {
         soon(journal.append(vec![append(id, &[1])])).await;
@@ -124,7 +124,7 @@ async fn dead_letters_that_are_too_old_are_evicted() {
 async fn a_full_journal_refuses_and_takes_again_when_there_is_room() {
     let bench = Bench::new();
     let mut config = bench.config();
-    config.max_bytes = 300;
+    config.limits.max_bytes = 300;
     let journal = bench.open_with(config);
     let full = [Appended::Refused(RefusedReason::Full)];
     let mut stored = 0;
@@ -210,7 +210,7 @@ async fn the_disk_is_full_before_what_waits_has_no_room_for_its_outcomes() {
 async fn what_outlives_the_retention_is_dropped_and_counted_whether_or_not_anybody_reads() {
     let bench = Bench::new();
     let mut config = bench.config();
-    config.retention = Duration::from_mins(10);
+    config.limits.retention = Duration::from_mins(10);
     let journal = bench.open_with(config);
     soon(journal.append(vec![append("retried", &[1]), append("old", &[1, 2])])).await;
     let mut lane = claim(&journal, 1).await;
@@ -237,7 +237,7 @@ async fn what_outlives_the_retention_is_dropped_and_counted_whether_or_not_anybo
 async fn a_step_of_a_day_expires_nothing_and_fires_nothing() {
     let bench = Bench::new();
     let mut config = bench.config();
-    config.retention = Duration::from_hours(1);
+    config.limits.retention = Duration::from_hours(1);
     {
         let journal = bench.open_with(config.clone());
         soon(journal.append(vec![append("a", &[1])])).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::nats::Server;
 use super::{Arrived, deliver, opened, soon, store, webhook};
 use crate::journal::jetstream::{Config, JetStream};
-use crate::journal::limits::Bounds;
+use crate::journal::limits::{Bounds, Limits};
 use crate::journal::{Inspect, Journal};
 use crate::model::Ordering;
 
@@ -16,7 +16,7 @@ fn config(server: &Server) -> Config {
         replicas: 1,
         snapshot_every: 100,
         sweep: Duration::from_millis(50),
-        events: Bounds { bytes: 0, age: Duration::ZERO },
+        limits: Limits { events: Bounds { bytes: 0, age: Duration::ZERO }, ..Limits::default() },
         ..Config::new(server.url())
     }
 }
