@@ -1,6 +1,8 @@
 //! What the journal counts.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +15,12 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EvictedLabel {
     beyond: &'static str,
+}
+
+/// A server of NATS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct ServerLabel {
+    server: String,
 }
 
 /// Of one journal; clones count together.
@@ -43,6 +51,9 @@ pub struct Metrics {
     pub damaged: Counter,
     /// Stores that were opened again after a failure.
     pub reopened: Counter,
+    synced: Family<ServerLabel, Gauge>,
+    /// The servers that it has.
+    servers: Arc<Mutex<BTreeSet<ServerLabel>>>,
 }
 
 impl Default for Metrics {
@@ -61,6 +72,8 @@ impl Default for Metrics {
             events_not_kept: Counter::default(),
             damaged: Counter::default(),
             reopened: Counter::default(),
+            synced: Family::default(),
+            servers: Arc::default(),
         }
     }
 }
@@ -71,6 +84,21 @@ impl Metrics {
         if count > 0 {
             self.evicted.get_or_create(&EvictedLabel { beyond }).inc_by(count);
         }
+    }
+
+    /// Says which servers of NATS were heard, and whether each syncs each write.
+    pub fn synced<'s>(&self, heard: impl IntoIterator<Item = (&'s str, bool)>) {
+        let mut heard_now = BTreeSet::new();
+        for (server, always) in heard {
+            let label = ServerLabel { server: server.to_owned() };
+            self.synced.get_or_create(&label).set(always.into());
+            heard_now.insert(label);
+        }
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in servers.difference(&heard_now) {
+            self.synced.remove(gone);
+        }
+        *servers = heard_now;
     }
 
     /// Makes them part of what is scraped.
@@ -144,6 +172,11 @@ impl Metrics {
             "herald_journal_reopened",
             "How many times the journal was opened again after a write or an fsync that failed",
             self.reopened.clone(),
+        );
+        registry.register(
+            "herald_journal_nats_sync_always",
+            "Whether a server of NATS has on its disk what it acknowledges, as it said last",
+            self.synced.clone(),
         );
     }
 }

@@ -5,12 +5,13 @@
 //! Cluster::start   three, each with a third of it   kill one, start it again
 //! ```
 //!
-//! All sync each write, as docs/operations.md asks for. `nats-server` has to be on the `PATH`.
+//! All sync each write, as docs/operations.md asks for, until they are told otherwise. `nats-server` has
+//! to be on the `PATH`.
 #![allow(dead_code, reason = "nobody uses all of it")]
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,35 +21,87 @@ const START: Duration = Duration::from_secs(30);
 /// One server.
 pub struct Server {
     child: Option<Child>,
-    config: PathBuf,
     port: u16,
+    monitoring: SocketAddr,
+    /// By which it is asked how it is.
+    scheme: &'static str,
+    /// How it syncs.
+    sync: &'static str,
+    /// More of its configuration.
+    more: String,
     folder: tempfile::TempDir,
 }
 
 impl Server {
     /// Starts one that keeps its streams in a folder of its own.
     pub fn start() -> Self {
-        let mut server = Self::new(|_, _| String::new());
+        let mut server = Self::new(String::new());
+        server.restart();
+        server
+    }
+
+    /// Starts one that says how it is at the same port as another, of 127.0.0.2.
+    pub fn beside(other: &Self, sync: &'static str) -> Self {
+        let mut server = Self::new(String::new());
+        server.monitoring = loopback(2, other.monitoring.port());
+        server.sync = sync;
+        server.restart();
+        server
+    }
+
+    /// Starts one that is asked by HTTPS how it is, and shows this certificate (PEM) with its key.
+    pub fn with_certificate(chain: &str, key: &str) -> Self {
+        let mut server = Self::new(String::new());
+        let path = |name: &str| server.folder.path().join(name);
+        std::fs::write(path("tls.crt"), chain).expect("a file");
+        std::fs::write(path("tls.key"), key).expect("a file");
+        let (chain, key) = (path("tls.crt"), path("tls.key"));
+        server.more =
+            format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", chain.display(), key.display());
+        server.scheme = "https";
         server.restart();
         server
     }
 
     /// One that does not run yet, with more in its configuration.
-    fn new(more: impl Fn(&Path, u16) -> String) -> Self {
+    fn new(more: String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let port = free_port();
+        Self {
+            child: None,
+            port: free_port(),
+            monitoring: loopback(1, free_port()),
+            scheme: "http",
+            sync: "always",
+            more,
+            folder,
+        }
+    }
+
+    /// From its next start on it syncs so: `always`, or once in so long.
+    pub fn sync(&mut self, interval: &'static str) {
+        self.sync = interval;
+    }
+
+    fn configure(&self) -> PathBuf {
+        let Self { port, monitoring, scheme, sync, more, folder, .. } = self;
         let streams = folder.path().join("streams");
-        let mut text = format!("listen: \"127.0.0.1:{port}\"\n");
-        let _ = writeln!(text, "jetstream {{ store_dir: \"{}\", sync_interval: always }}", streams.display());
-        text.push_str(&more(folder.path(), port));
+        let mut text = format!("listen: \"127.0.0.1:{port}\"\n{scheme}: \"{monitoring}\"\n");
+        let _ =
+            writeln!(text, "jetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\" }}", streams.display());
+        text.push_str(more);
         let config = folder.path().join("nats.conf");
         std::fs::write(&config, text).expect("a configuration");
-        Self { child: None, config, port, folder }
+        config
     }
 
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it says how it is.
+    pub fn monitoring(&self) -> String {
+        format!("{}://{}", self.scheme, self.monitoring)
     }
 
     /// Starts it on what it kept; waits until it listens.
@@ -60,7 +113,7 @@ impl Server {
             .expect("a log");
         let child = Command::new("nats-server")
             .arg("-c")
-            .arg(&self.config)
+            .arg(self.configure())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -110,12 +163,10 @@ impl Cluster {
             .iter()
             .enumerate()
             .map(|(number, route)| {
-                Server::new(|_, _| {
-                    format!(
-                        "server_name: n{number}\ncluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
-                        all.join(", ")
-                    )
-                })
+                Server::new(format!(
+                    "server_name: n{number}\ncluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
+                    all.join(", ")
+                ))
             })
             .collect();
         servers.iter_mut().for_each(Server::restart);
@@ -126,6 +177,10 @@ impl Cluster {
     pub fn urls(&self) -> String {
         self.servers.iter().map(Server::url).collect::<Vec<_>>().join(",")
     }
+}
+
+fn loopback(last: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, last], port))
 }
 
 /// A port below the range from which the kernel gives ports to others.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::durability::Monitoring;
 use crate::journal::limits::Limits;
 
 /// Who this process is to NATS.
@@ -25,6 +26,15 @@ pub struct Tls {
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
+/// Whether the servers are asked if they have on their disks what they acknowledge.
+#[derive(Clone, Debug)]
+pub enum Durability {
+    /// They are not.
+    Unchecked,
+    /// At their monitoring endpoints, at the start and from then on.
+    Checked(Monitoring),
+}
+
 /// Where the journal is, and its limits.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,6 +48,8 @@ pub struct Config {
     pub prefix: String,
     /// How many servers keep each message.
     pub replicas: usize,
+    /// Whether the servers are asked how they sync.
+    pub durability: Durability,
     /// Streams are only checked, not made or changed.
     pub existing: bool,
     /// What this process is called in the log; it is made unique.
@@ -56,7 +68,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// On these servers, with the default limits.
+    /// On these servers, which nobody asks how they sync, with the default limits.
     pub fn new(servers: impl Into<String>) -> Self {
         Self {
             servers: servers.into(),
@@ -64,6 +76,7 @@ impl Config {
             tls: Tls::default(),
             prefix: "herald".to_owned(),
             replicas: 3,
+            durability: Durability::Unchecked,
             existing: false,
             instance: "herald".to_owned(),
             limits: Limits::default(),

@@ -126,6 +126,7 @@ impl Core {
         client: Client,
         names: Names,
         me: String,
+        metrics: Metrics,
         [log, letters, attempts, snapshots]: [Source; 4],
     ) -> Self {
         let bodies = Bodies::new(log.clone(), config.recent_bytes);
@@ -154,7 +155,7 @@ impl Core {
             attempts,
             snapshots,
             broken: AtomicBool::new(false),
-            metrics: Metrics::default(),
+            metrics,
             shutdown: CancellationToken::new(),
             writers_end: CancellationToken::new(),
             room: Semaphore::new(WAITING_BYTES),

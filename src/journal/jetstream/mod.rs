@@ -29,6 +29,7 @@ mod chores;
 mod config;
 mod core;
 mod dead;
+mod durability;
 mod fold;
 mod history;
 mod lane;
@@ -60,6 +61,7 @@ use tokio::task::JoinSet;
 
 use self::append::Appends;
 use self::core::Core;
+use self::durability::Checker;
 use self::fold::LaneRecord;
 use self::history::Waiting;
 use self::names::{Names, PARTITIONS, partition};
@@ -73,7 +75,8 @@ use super::metrics::Metrics;
 use super::{Append, Appended, Attempt, ClaimError, DeadLetter, Depth, Inspect, Journal, Unavailable};
 use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
 
-pub use config::{Config, Credentials, Tls};
+pub use config::{Config, Credentials, Durability, Tls};
+pub use durability::Monitoring;
 pub use lane::{JetStreamLane, JetStreamLease};
 pub use streams::OpenError;
 
@@ -128,10 +131,18 @@ impl JetStream {
             source(names.attempts()).await?,
             source(names.snapshots()).await?,
         ];
+        let metrics = Metrics::default();
+        let [log_source, letters, _, snapshots] = &sources;
+        let kept = [(names.log(), log_source), (names.dead(), letters), (names.snapshots(), snapshots)];
+        let kept = kept.map(|(name, source)| (name, source.stream().clone())).into();
+        let checker = Checker::new(&config, kept, &metrics)?;
+        if let Some(checker) = &checker {
+            checker.at_start().await?;
+        }
         let until = log.cached_info().state.last_sequence;
         let clock = JournalClock::new(clock, last_clock(&log, &names).await);
         let me = format!("{}-{}", names::token(&config.instance), uuid::Uuid::new_v4().simple());
-        let core = Arc::new(Core::new(config, clock, client, names, me, sources));
+        let core = Arc::new(Core::new(config, clock, client, names, me, metrics, sources));
         let unreadable =
             |error: Unavailable| OpenError::Stream { stream: core.names.snapshots(), cause: error.into() };
         let snapshot =
@@ -150,6 +161,9 @@ impl JetStream {
         tasks.spawn(chores::run(Arc::clone(&core)));
         tasks.spawn(sweep::run(Arc::clone(&core)));
         tasks.spawn(history::run(Arc::clone(&core), Arc::clone(&waiting)));
+        if let Some(checker) = checker {
+            tasks.spawn(checker.run(core.shutdown.clone()));
+        }
         for index in 0..PARTITIONS {
             tasks.spawn(writer::run(Arc::clone(&core), index));
         }

@@ -10,6 +10,7 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event};
 
 use super::config::Config;
+use super::durability::Refusal;
 use super::names::{Names, PARTITIONS};
 
 /// How long a request to the server may take.
@@ -53,6 +54,12 @@ pub enum OpenError {
         #[source]
         cause: async_nats::Error,
     },
+    /// There is no TLS on this machine.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// What is acknowledged may not be on a disk.
+    #[error(transparent)]
+    Durability(#[from] Refusal),
     /// A stream that an administrator made lacks something.
     #[error("the stream {stream} does not have {wanted}: change it, or let Herald make its streams")]
     Setting {

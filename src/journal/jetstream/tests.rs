@@ -4,6 +4,7 @@
 pub(in crate::journal) mod nats;
 
 mod away;
+mod durability;
 mod many;
 mod sweep;
 
