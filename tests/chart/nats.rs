@@ -171,13 +171,71 @@ fn a_dispatcher_may_reach_the_ports_of_nats_in_pods_and_a_controller_need_not() 
         "journal.nats.servers={tls://nats,tls://[2001:db8::1],tls://a:4222,tls://b:14222}",
         "networkPolicy.natsTo[0].podSelector.matchLabels.app=nats",
     ]);
-    let rule = json!({"ports": ports(&[4222]), "to": [{"namespaceSelector": {}}]});
+    let rule = json!({"ports": ports(&[4222, 8222]), "to": [{"namespaceSelector": {}}]});
     assert!(rules(&some, "herald-dispatcher").contains(&rule));
-    let rule =
-        json!({"ports": ports(&[4222, 14222]), "to": [{"podSelector": {"matchLabels": {"app": "nats"}}}]});
+    let rule = json!({"ports": ports(&[4222, 14222, 8222]), "to": [{"podSelector": {"matchLabels": {"app": "nats"}}}]});
     assert!(rules(&more, "herald-dispatcher").contains(&rule));
     assert_eq!(rules(&more, "herald-controller"), rules(&plain, "herald-controller"));
     assert_eq!(rules(&plain, "herald-dispatcher"), rules(&plain, "herald-controller"));
+}
+
+/// A 202 says that the event is on the disks of a majority: either that is checked, or somebody has said that it is not.
+#[test]
+fn the_servers_are_asked_how_they_sync_unless_somebody_takes_the_loss() {
+    let asked = |values: &[&str]| {
+        let objects = with(values);
+        let flags: Vec<_> = arguments(dispatcher(&objects, "Deployment"))
+            .into_iter()
+            .filter(|flag| flag.starts_with("--nats-monitoring") || flag.starts_with("--nats-sync"))
+            .map(str::to_owned)
+            .collect();
+        let [flag] = &flags[..] else { panic!("{flags:?}") };
+        flag.clone()
+    };
+    let of_servers = [
+        ("tls://nats.nats.svc:4222", "http://nats-headless.nats.svc:8222"),
+        ("nats://my-nats.team.svc.cluster.local", "http://my-nats-headless.team.svc.cluster.local:8222"),
+        ("tls://a:4222,tls://[2001:db8::1]", "http://a:8222,http://[2001:db8::1]:8222"),
+    ];
+    for (servers, urls) in of_servers {
+        let value = format!("journal.nats.servers={{{servers}}}");
+        assert_eq!(asked(&[&value]), format!("--nats-monitoring={urls}"));
+    }
+    let named = "journal.nats.monitoring={https://m.example.com,http://[::1]:8000/base}";
+    assert_eq!(asked(&[named]), "--nats-monitoring=https://m.example.com,http://[::1]:8000/base");
+    let ports = |values: &[&str]| {
+        let objects = with(values);
+        let policy = dispatcher(&objects, "NetworkPolicy");
+        let rules = policy["spec"]["egress"].as_array().unwrap();
+        let of_nats = rules.iter().find(|rule| rule["ports"][0]["port"] == 4222).unwrap();
+        of_nats["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|port| port["port"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&[named]), [4222, 443, 8000]);
+    let unchecked = "journal.nats.syncUnchecked=true";
+    assert_eq!(asked(&[unchecked]), "--nats-sync-unchecked");
+    assert_eq!(ports(&[unchecked]), [4222]);
+
+    let said = refusal(&[&NATS[..], &["--set", unchecked, "--set", named]].concat());
+    assert!(said.contains("leave one of them out"), "{said}");
+    for server in ["tls://nats.example.com:4222", "tls://nats", "tls://nats-0.nats-headless.nats.svc"] {
+        let server = format!("journal.nats.servers={{{server}}}");
+        let said = refusal(&[&NATS[..], &["--set", &server]].concat());
+        assert!(
+            said.contains("write journal.nats.monitoring, such as [http://nats-headless.nats.svc:8222]"),
+            "{said}"
+        );
+        assert!(said.contains("may be lost when the power fails, journal.nats.syncUnchecked=true"), "{said}");
+    }
+    for wrong in ["nats://nats:8222", "http://user@nats:8222", "nats:8222"] {
+        let wrong = format!("journal.nats.monitoring={{{wrong}}}");
+        let said = refusal(&[&NATS[..], &["--set", &wrong]].concat());
+        assert!(said.contains("at '/journal/nats/monitoring/0'"), "{said}");
+    }
 }
 
 #[test]

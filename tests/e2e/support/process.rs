@@ -162,7 +162,9 @@ impl HeraldProcess {
         command.arg("--tls-cert").arg(path("tls.crt")).arg("--tls-key").arg(path("tls.key"));
         match &self.nats {
             None => command.arg("--journal-dir").arg(&self.journal),
-            Some(server) => command.args(["--journal-nats", &server.url(), "--nats-replicas", "1"]),
+            Some(server) => command
+                .args(["--journal-nats", &server.url(), "--nats-monitoring", &server.monitoring()])
+                .args(["--nats-replicas", "1"]),
         };
         if let Some(disk) = &self.disk {
             disk.watch(command.as_std_mut());

@@ -32,6 +32,12 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and $nats.syncUnchecked $nats.monitoring -}}
+{{- fail "journal.nats.monitoring says where NATS is asked how it syncs, and journal.nats.syncUnchecked that it is not: leave one of them out" -}}
+{{- end -}}
+{{- if and (not $nats.syncUnchecked) (not (include "herald.natsMonitoring" . | fromYamlArray)) -}}
+{{- fail (printf "where the servers behind %s say how they sync cannot be told from their address: write journal.nats.monitoring, such as [http://nats-headless.nats.svc:8222], a name with the addresses of all of them; or, if what was accepted may be lost when the power fails, journal.nats.syncUnchecked=true" (first $nats.servers)) -}}
+{{- end -}}
 {{- with $dispatcher.autoscaling -}}
 {{- if and .enabled (ne $replicas "") -}}
 {{- fail "dispatcher.replicas is set and dispatcher.autoscaling is enabled, which says how many by minReplicas and maxReplicas: leave one of them out" -}}
@@ -69,12 +75,35 @@
 {{- toYaml $files -}}
 {{- end -}}
 
+{{/* Where the servers of NATS say how they sync: a list that is empty where nobody asks, or nobody knows. */}}
+{{- define "herald.natsMonitoring" -}}
+{{- $nats := .Values.journal.nats -}}
+{{- $urls := $nats.monitoring -}}
+{{- if not (or $urls $nats.syncUnchecked) -}}
+{{- range $nats.servers -}}
+{{- $host := regexReplaceAll "^[a-z]+://(.+?)(:[0-9]+)?$" . "${1}" -}}
+{{- $one := regexReplaceAll "^([^.]+)\\.([^.]+\\.svc(\\..+)?)$" $host "${1}-headless.${2}" -}}
+{{- if gt (len $nats.servers) 1 -}}
+{{- $urls = append $urls (printf "http://%s:8222" $host) -}}
+{{- else if ne $one $host -}}
+{{- $urls = list (printf "http://%s:8222" $one) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $urls -}}
+{{- end -}}
+
 {{/* The flags of a journal on NATS. */}}
 {{- define "herald.natsArgs" -}}
 {{- with .Values.journal.nats -}}
 - --journal-nats={{ join "," .servers }}
 - --nats-prefix={{ .prefix }}
 - --nats-replicas={{ int64 .replicas }}
+{{- if .syncUnchecked }}
+- --nats-sync-unchecked
+{{- else }}
+- --nats-monitoring={{ include "herald.natsMonitoring" $ | fromYamlArray | join "," }}
+{{- end }}
 {{- if .existingStreams }}
 - --nats-existing-streams
 {{- end }}
@@ -96,12 +125,15 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The ports of the servers of NATS, each once: a list that is empty with another journal. */}}
+{{/* The ports of the servers of NATS and of their monitoring, each once: a list that is empty with another journal. */}}
 {{- define "herald.natsPorts" -}}
 {{- $ports := list -}}
 {{- if eq .Values.journal.type "nats" -}}
-{{- range .Values.journal.nats.servers -}}
-{{- $ports = append $ports (int (regexFind ":[0-9]+$" . | trimPrefix ":" | default "4222")) -}}
+{{- range concat .Values.journal.nats.servers (include "herald.natsMonitoring" . | fromYamlArray) -}}
+{{- $authority := regexReplaceAll "^[a-z]+://([^/]+).*$" . "${1}" -}}
+{{- $usual := dict "http" "80" "https" "443" -}}
+{{- $port := default "4222" (get $usual (regexFind "^[a-z]+" .)) -}}
+{{- $ports = append $ports (int (regexFind ":[0-9]+$" $authority | trimPrefix ":" | default $port)) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml (uniq $ports) -}}
