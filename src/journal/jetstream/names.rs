@@ -69,9 +69,9 @@ impl Names {
         format!("{}.log.owner.{partition}", self.prefix)
     }
 
-    /// That a dispatcher is alive.
+    /// That a dispatcher is alive; what it is called is a [`token`].
     pub fn member(&self, id: &str) -> String {
-        format!("{}.log.member.{}", self.prefix, token(id))
+        format!("{}.log.member.{id}", self.prefix)
     }
 
     /// That any dispatcher is alive.
@@ -176,6 +176,9 @@ mod tests {
             assert_eq!(names.parse(other), None, "{other}");
         }
         assert_eq!(names.append("a.b *"), "herald.log.append.=612e62202a");
+        // The others know a dispatcher by what it is called in the log.
+        let id = token("a.b");
+        assert_eq!(names.parse(&names.member(&id)), Some(Subject::Member(&id)));
     }
 
     #[test]
