@@ -1,13 +1,16 @@
 //! The engine that was chosen when the program began: the only place that knows which.
 
+use bytes::Bytes;
+use std::time::Duration;
+
 use super::calendar::Calendar;
 use super::embedded::{self, Embedded, EmbeddedLane, EmbeddedLease};
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::jetstream::{self, JetStream, JetStreamLane, JetStreamLease};
 use super::metrics::Metrics;
 use super::{
-    Append, Appended, Attempt, ClaimError, DeadLetter, Delivery, Depth, Inspect, Journal, Lane, LaneState,
-    Lease, Lost, Outcome, Settled, Unavailable,
+    Append, Appended, AskError, Attempt, ClaimError, DeadLetter, Delivery, Depth, Inspect, Journal, Lane,
+    LaneState, Lease, Lost, Outcome, Question, Settled, Unavailable,
 };
 use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
 
@@ -96,6 +99,14 @@ impl Journal for Engine {
 
     fn runs(&self, webhook: WebhookUid) -> bool {
         either!(self, engine => engine.runs(webhook))
+    }
+
+    async fn ask(&self, webhook: WebhookUid, question: Bytes, patience: Duration) -> Result<Bytes, AskError> {
+        either!(self, engine => engine.ask(webhook, question, patience).await)
+    }
+
+    async fn asked(&self) -> Question {
+        either!(self, engine => engine.asked().await)
     }
 
     async fn claim(&self, webhook: WebhookUid, ordering: Ordering) -> Result<EngineLane, ClaimError> {

@@ -18,6 +18,7 @@
 //! [`Settled::Ok`] may be forgotten by a crash within
 //! [`OUTCOME_LOSS_WINDOW`]. Counts and listings may be stale.
 
+pub mod ask;
 pub mod calendar;
 #[cfg(test)]
 pub mod chaos;
@@ -36,6 +37,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+pub use self::ask::{AskError, Question};
 pub use self::inspect::{Attempt, DeadLetter, Inspect};
 
 use crate::model::{Event, Ordering, Timestamp, WebhookUid};
@@ -110,6 +114,25 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// be another's at any time, and be this one's without a word.
     fn runs(&self, _: WebhookUid) -> bool {
         true
+    }
+
+    /// Asks the process that runs the lane of a webhook, where [`Self::runs`] says that this one does
+    /// not. The question is sent once, and is not repeated.
+    ///
+    /// # Errors
+    /// See [`AskError`]; after `patience` without an answer nothing is known.
+    fn ask(
+        &self,
+        _: WebhookUid,
+        _question: Bytes,
+        _patience: Duration,
+    ) -> impl Future<Output = Result<Bytes, AskError>> + Send {
+        std::future::ready(Err(AskError::Nobody))
+    }
+
+    /// Waits for the next question of another process about a lane that is run here.
+    fn asked(&self) -> impl Future<Output = Question> + Send {
+        std::future::pending()
     }
 
     /// Becomes the one who delivers to `webhook`.

@@ -1,8 +1,9 @@
 //! Real servers of NATS, of a test's own, on ports that are free.
 //!
 //! ```text
-//! Server::start    one server                       ends with the test
-//! Cluster::start   three, each with a third of it   kill one, start it again
+//! Server::start        one server                       ends with the test
+//! Server::start_with   one, with accounts of its own
+//! Cluster::start       three, each with a third of it   kill one, start it again
 //! ```
 //!
 //! All sync each write, as docs/operations.md asks for, until they are told otherwise. `nats-server` has
@@ -61,6 +62,20 @@ impl Server {
         server.scheme = "https";
         server.restart();
         server
+    }
+
+    /// The same, with more in its configuration.
+    #[allow(dead_code, reason = "not every test that has this file has users of NATS")]
+    pub fn start_with(more: &str) -> Self {
+        let mut server = Self::new(|_, _| more.to_owned());
+        server.restart();
+        server
+    }
+
+    /// What it has logged.
+    #[allow(dead_code, reason = "as above")]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// One that does not run yet, with more in its configuration.

@@ -305,6 +305,13 @@ impl Inner {
             && self.partitions.get(index).is_some_and(|part| part.mine.is_some())
     }
 
+    /// Whether a dispatcher is alive, as far as this one has heard: while it was in trouble itself, it
+    /// may have heard nobody.
+    pub fn is_alive(&self, id: &str, now: Instant) -> bool {
+        let heard = self.members.get(id).map(|member| member.seen);
+        heard.is_some_and(|seen| now < self.well_since.map_or(seen, |well| well.max(seen)) + LEASE)
+    }
+
     /// The partitions that are so, each with the message that says who runs it.
     pub fn those(&self, are_so: impl Fn(&Partition) -> bool) -> Vec<(usize, u64)> {
         let all = (0..).zip(&self.partitions);

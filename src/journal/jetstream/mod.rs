@@ -24,6 +24,7 @@
 //! event that is known; [`Config::recent_bytes`] of events.
 
 mod append;
+mod ask;
 mod bodies;
 mod chores;
 mod config;
@@ -56,7 +57,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::append::Appends;
@@ -72,7 +73,10 @@ use super::calendar::Calendar;
 use super::clock::JournalClock;
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::metrics::Metrics;
-use super::{Append, Appended, Attempt, ClaimError, DeadLetter, Depth, Inspect, Journal, Unavailable};
+use super::{
+    Append, Appended, AskError, Attempt, ClaimError, DeadLetter, Depth, Inspect, Journal, Question,
+    Unavailable,
+};
 use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
 
 pub use config::{Config, Credentials, Durability, Tls};
@@ -95,6 +99,7 @@ pub(super) struct Owner {
     core: Arc<Core>,
     appends: Appends,
     waiting: Arc<Waiting>,
+    asked: tokio::sync::Mutex<mpsc::Receiver<Question>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -153,7 +158,9 @@ impl JetStream {
         }
         let (appends, calls) = append::channel();
         let waiting = Arc::new(Waiting::default());
+        let (questions, asked) = mpsc::channel(ask::PLACES);
         let mut tasks = JoinSet::new();
+        tasks.spawn(ask::serve(Arc::clone(&core), questions));
         tasks.spawn(tail::run(Arc::clone(&core), core.log.stream().clone(), until));
         tasks.spawn(append::run(Arc::clone(&core), calls));
         tasks.spawn(partitions::renew(Arc::clone(&core)));
@@ -167,7 +174,8 @@ impl JetStream {
         for index in 0..PARTITIONS {
             tasks.spawn(writer::run(Arc::clone(&core), index));
         }
-        Ok(Self(Arc::new(Owner { core, appends, waiting, tasks: Mutex::new(tasks) })))
+        let (asked, tasks) = (tokio::sync::Mutex::new(asked), Mutex::new(tasks));
+        Ok(Self(Arc::new(Owner { core, appends, waiting, asked, tasks })))
     }
 
     /// What it counts, to be registered.
@@ -237,6 +245,18 @@ impl Journal for JetStream {
 
     fn runs(&self, webhook: WebhookUid) -> bool {
         self.0.core.lock().may_act(partition(webhook), Instant::now())
+    }
+
+    async fn ask(&self, webhook: WebhookUid, question: Bytes, patience: Duration) -> Result<Bytes, AskError> {
+        ask::ask(&self.0.core, webhook, &question, patience).await
+    }
+
+    async fn asked(&self) -> Question {
+        match self.0.asked.lock().await.recv().await {
+            Some(question) => question,
+            // It is closed.
+            None => std::future::pending().await,
+        }
     }
 
     async fn claim(&self, webhook: WebhookUid, ordering: Ordering) -> Result<JetStreamLane, ClaimError> {

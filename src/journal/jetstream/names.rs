@@ -74,6 +74,16 @@ impl Names {
         format!("{}.log.member.{id}", self.prefix)
     }
 
+    /// What a dispatcher is asked; what it is called is a [`token`].
+    pub fn ask(&self, id: &str) -> String {
+        format!("{}.ask.{id}", self.prefix)
+    }
+
+    /// What subjects begin with by which somebody is answered.
+    pub fn inbox(&self) -> String {
+        format!("{}.inbox", self.prefix)
+    }
+
     /// That any dispatcher is alive.
     pub fn members(&self) -> String {
         format!("{}.log.member.*", self.prefix)

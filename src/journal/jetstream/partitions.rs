@@ -19,7 +19,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, LEASE, Member, Partition};
+use super::core::{Core, LEASE, Partition};
 use super::plan::{View, plan};
 use super::publish::{EXPECTED, Outgoing, PublishError, publish, publish_within};
 use super::snapshot::POSITION;
@@ -142,10 +142,7 @@ pub async fn run(core: Arc<Core>) {
             if inner.lease_until.is_none_or(|until| until <= now) {
                 continue;
             }
-            // Whoever was in trouble itself may have heard nobody meanwhile.
-            let is_heard =
-                |member: &Member| Some(now) < inner.well_since.max(Some(member.seen)).map(|at| at + LEASE);
-            let is_alive = |id: &str| id == core.me || inner.members.get(id).is_some_and(is_heard);
+            let is_alive = |id: &str| id == core.me || inner.is_alive(id, now);
             let owners = inner.partitions.iter().map(|part| part.owner.as_deref().filter(|id| is_alive(id)));
             let members = inner.members.keys().map(String::as_str).filter(|id| is_alive(id));
             let members = members.chain([core.me.as_str()]).collect();

@@ -77,6 +77,8 @@ pub async fn connect(config: &Config) -> Result<Client, OpenError> {
     };
     let mut options = ConnectOptions::new()
         .name(format!("herald {}", config.instance))
+        // Its own: so a user of NATS may be let read these answers and no others.
+        .custom_inbox_prefix(Names::new(&config.prefix).inbox())
         .connection_timeout(Duration::from_secs(5))
         .ping_interval(Duration::from_secs(2))
         .request_timeout(Some(TIMEOUT))

@@ -3,9 +3,11 @@
 #[path = "../../../tests/nats/mod.rs"]
 pub(in crate::journal) mod nats;
 
+mod ask;
 mod away;
 mod durability;
 mod many;
+mod rights;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
