@@ -226,6 +226,7 @@ impl Assembly {
             clock: clock.clone(),
             metrics: of_management,
         });
+        self.part("management", management.clone().run(self.shutdown.clone()));
         let service =
             ingest::Service::new(authenticator, subscriptions, journal, metrics, ingestion.limits(), clock)
                 .with_others(Arc::new(management))

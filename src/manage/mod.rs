@@ -25,6 +25,7 @@ mod event;
 mod listing;
 mod metrics;
 mod problem;
+mod relay;
 mod server;
 mod test;
 

@@ -26,7 +26,7 @@ pub(super) enum Problem {
     MethodNotAllowed,
     /// The webhook is held.
     #[error("nothing was sent, since the webhook is held: {reason}: {message}")]
-    Held { reason: &'static str, message: String },
+    Held { reason: String, message: String },
     /// Too much at one time.
     #[error("{0}; try again in a moment")]
     Busy(String),

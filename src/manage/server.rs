@@ -12,10 +12,11 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
 use super::problem::Problem;
-use super::{Metrics, PLACES, PLACES_OF_EACH, dead_letters, event, listing, test};
+use super::{Metrics, PLACES, PLACES_OF_EACH, dead_letters, event, listing, relay, test};
 use crate::access::{Action, Authenticator, Review};
 use crate::dispatch::Errands;
 use crate::ingest::Others;
@@ -60,6 +61,19 @@ pub(super) type Shared<J, R> = axum::extract::State<Arc<Api<J, R>>>;
 pub struct Management {
     router: Router,
     metrics: Metrics,
+    /// For what other dispatchers ask.
+    relayed: Arc<dyn Relayed>,
+}
+
+/// What other dispatchers ask, of whatever journal.
+trait Relayed: Send + Sync {
+    fn answer(self: Arc<Self>, shutdown: CancellationToken) -> BoxFuture<'static, ()>;
+}
+
+impl<J: Inspect, R: Review> Relayed for Api<J, R> {
+    fn answer(self: Arc<Self>, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(relay::answer(self, shutdown))
+    }
 }
 
 impl Management {
@@ -77,8 +91,13 @@ impl Management {
             .nest("/v1/namespaces/{namespace}/webhooks/{webhook}", of_webhook)
             .fallback(async || Problem::NoSuchPath)
             .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-            .with_state(api);
-        Self { router, metrics }
+            .with_state(Arc::clone(&api));
+        Self { router, metrics, relayed: api }
+    }
+
+    /// Does what other dispatchers ask of the lanes that run here, until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        self.relayed.answer(shutdown).await;
     }
 }
 
@@ -158,9 +177,14 @@ impl<J: Inspect, R: Review> Api<J, R> {
                 "there is no Webhook {name:?} in the namespace {namespace:?}, or Herald does not serve that namespace"
             ))
         })?;
-        match subscriptions.view(uid) {
-            View::Known(known) => Ok((uid, Some(known))),
-            View::Unknown | View::Unreadable(_) | View::Gone => Ok((uid, None)),
+        Ok((uid, self.known(uid)))
+    }
+
+    /// What is known of a webhook.
+    pub(super) fn known(&self, webhook: WebhookUid) -> Option<Arc<Known>> {
+        match self.around.subscriptions.view(webhook) {
+            View::Known(known) => Some(known),
+            View::Unknown | View::Unreadable(_) | View::Gone => None,
         }
     }
 

@@ -14,12 +14,14 @@ use tokio::time::timeout;
 
 use super::answers::{EventHead, TestAnswer, TestRequest};
 use super::problem::Problem;
-use super::server::Shared;
+use super::relay;
+use super::server::{Api, Shared, Surroundings};
 use crate::access::{Action, Review};
 use crate::dispatch::{Answered, Purpose};
 use crate::journal::Inspect;
 use crate::journal::inspect::EventName;
-use crate::model::{Event, EventType};
+use crate::model::{Event, EventType, WebhookUid};
+use crate::subscriptions::Known;
 
 /// How long a test waits for its turn, beyond the webhook's own timeout.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -40,7 +42,6 @@ pub(super) async fn run<J: Inspect, R: Review>(
     api.let_in(&head.headers, &namespace, Action::TEST_WEBHOOK).await?;
     let asked = read(&head.headers, body).await?;
     let (uid, known) = api.webhook(&namespace, &webhook)?;
-    let around = api.around();
     let event_type = if let Some(name) = &asked.r#type {
         EventType::of_any_name(name).map_err(|error| Problem::Malformed(error.to_string()))?
     } else {
@@ -49,54 +50,94 @@ pub(super) async fn run<J: Inspect, R: Review>(
         };
         EventType::ALL.into_iter().find(wants).unwrap_or(EventType::UserCreated)
     };
-    let event = Arc::new(Event {
-        namespace,
-        id: format!("test-{}", uuid::Builder::from_random_bytes(rand::random()).into_uuid()),
-        source: "/herald/test".to_owned(),
-        event_type,
-        subject: "herald-test".to_owned(),
-        time: around.clock.now(),
-        data: Bytes::from_static(b"{\"test\":true}"),
-    });
-    if !around.journal.runs(uid) {
-        let message =
-            "another dispatcher delivers to this webhook now: ask again, until it is the one that answers";
-        return Err(Problem::Unavailable(message.to_owned()));
-    }
-    let answered = around
-        .errands
-        .send(uid, Arc::clone(&event), Purpose::Trial)
-        .map_err(|error| Problem::Busy(error.to_string()))?;
-    let longest = known.map_or(Duration::ZERO, |known| known.settings.policy.timeout) + PATIENCE;
-    let tried = match timeout(longest, answered).await {
-        Ok(Ok(Answered::Tried(tried))) => tried,
-        Ok(Ok(Answered::Held(reason, message))) => {
-            return Err(Problem::Held { reason: reason.as_str(), message });
-        }
-        Ok(Err(_)) => {
-            let message =
-                "the webhook changed, or Herald is stopping: nothing is known of the test; try again";
-            return Err(Problem::Unavailable(message.to_owned()));
-        }
-        Err(_) => {
-            let message = format!(
-                "the test did not get its turn within {} s: the webhook's rate or places are taken",
-                longest.as_secs()
-            );
-            return Err(Problem::Unavailable(message));
-        }
+    let trial = Trial { webhook: uid, namespace, id: Trial::new_id(), event_type };
+    let (around, longest) = (api.around(), api.longest(known.as_deref()));
+    let answer = if around.journal.runs(uid) {
+        trial.run(around, longest).await
+    } else {
+        relay::ask(&around.journal, &trial, longest).await
     };
-    let name = EventName::from(&*event);
-    let body = tried.body.get(..MOST_BODY).unwrap_or(&tried.body);
-    Ok(Json(TestAnswer {
-        event: EventHead::from(&name),
-        message_id: tried.message_id,
-        delivered: tried.failure.is_none(),
-        status: tried.status,
-        failure: tried.failure.map(Into::into),
-        body: String::from_utf8_lossy(body).into_owned(),
-        durations: tried.phases.into(),
-    }))
+    answer.map(Json)
+}
+
+/// An event that nobody sent, to be tried.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) webhook: WebhookUid,
+    pub(super) namespace: String,
+    pub(super) id: String,
+    pub(super) event_type: EventType,
+}
+
+/// What ids of tests begin with; a UUID follows.
+const ID: &str = "test-";
+
+impl Trial {
+    fn new_id() -> String {
+        format!("{ID}{}", uuid::Builder::from_random_bytes(rand::random()).into_uuid())
+    }
+
+    /// Whether it is an id of a test.
+    pub(super) fn is_id(text: &str) -> bool {
+        text.strip_prefix(ID).is_some_and(|uuid| uuid::Uuid::try_parse(uuid).is_ok())
+    }
+
+    /// Tries it by the lane of this process, in `longest`.
+    pub(super) async fn run<J, R>(
+        self,
+        around: &Surroundings<J, R>,
+        longest: Duration,
+    ) -> Result<TestAnswer, Problem> {
+        let event = Arc::new(Event {
+            namespace: self.namespace,
+            id: self.id,
+            source: "/herald/test".to_owned(),
+            event_type: self.event_type,
+            subject: "herald-test".to_owned(),
+            time: around.clock.now(),
+            data: Bytes::from_static(b"{\"test\":true}"),
+        });
+        let answered = around
+            .errands
+            .send(self.webhook, Arc::clone(&event), Purpose::Trial)
+            .map_err(|error| Problem::Busy(error.to_string()))?;
+        let tried = match timeout(longest, answered).await {
+            Ok(Ok(Answered::Tried(tried))) => tried,
+            Ok(Ok(Answered::Held(reason, message))) => {
+                return Err(Problem::Held { reason: reason.as_str().to_owned(), message });
+            }
+            Ok(Err(_)) => {
+                let message =
+                    "the webhook changed, or Herald is stopping: nothing is known of the test; try again";
+                return Err(Problem::Unavailable(message.to_owned()));
+            }
+            Err(_) => {
+                let message = format!(
+                    "the test did not get its turn within {} s: the webhook's rate or places are taken",
+                    longest.as_secs()
+                );
+                return Err(Problem::Unavailable(message));
+            }
+        };
+        let name = EventName::from(&*event);
+        let body = tried.body.get(..MOST_BODY).unwrap_or(&tried.body);
+        Ok(TestAnswer {
+            event: EventHead::from(&name),
+            message_id: tried.message_id,
+            delivered: tried.failure.is_none(),
+            status: tried.status,
+            failure: tried.failure.map(Into::into),
+            body: String::from_utf8_lossy(body).into_owned(),
+            durations: tried.phases.into(),
+        })
+    }
+}
+
+impl<J: Inspect, R: Review> Api<J, R> {
+    /// How long a test of a webhook may take.
+    pub(super) fn longest(&self, known: Option<&Known>) -> Duration {
+        known.map_or(Duration::ZERO, |known| known.settings.policy.timeout) + PATIENCE
+    }
 }
 
 /// What is asked for. A body is read only of who was let in, and kept as what it says: its frames

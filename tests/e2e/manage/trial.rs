@@ -1,12 +1,16 @@
 //! `herald test`.
 
+use std::sync::Arc;
+
 use futures::future::join_all;
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{delivering, id_of};
-use crate::support::operator::EVERYTHING;
-use crate::support::{Behaviour, Cluster, Endpoint, HeraldProcess, Operator};
+use crate::support::nats::Server;
+use crate::support::operator::{EVERYTHING, Printed};
+use crate::support::{Behaviour, Cluster, DEADLINE, Endpoint, HeraldProcess, Operator};
 
 #[tokio::test]
 async fn a_test_sends_one_marked_event_and_prints_the_endpoints_answer() {
@@ -94,6 +98,52 @@ async fn a_test_of_a_webhook_that_is_held_says_why_and_sends_nothing() {
     );
     assert_eq!(endpoint.deliveries().len(), 0);
     herald.stop().await;
+}
+
+/// Tries a webhook by a dispatcher, again while lanes change hands and it says that nothing was sent.
+async fn test_by(operator: &Operator, herald: &HeraldProcess) -> Printed {
+    let tried = async {
+        loop {
+            let printed = operator.run(herald, &["test", "audit"]).await;
+            if !(printed.err.contains("503") && printed.err.contains("nothing was sent")) {
+                return printed;
+            }
+        }
+    };
+    timeout(DEADLINE, tried).await.expect("the lanes are spread in time")
+}
+
+#[tokio::test]
+async fn whichever_dispatcher_is_asked_the_test_is_sent_once_and_has_the_same_answer() {
+    let namespace = Cluster::connect().await.namespace("trial-of-two").await;
+    let server = Arc::new(Server::start());
+    let mut both = [
+        HeraldProcess::start_on_nats(&server, &namespace).await,
+        HeraldProcess::start_on_nats(&server, &namespace).await,
+    ];
+    let operator = Operator::with(&namespace, "operator", &EVERYTHING).await;
+    let endpoint = Endpoint::start().await;
+    delivering(&namespace, "audit", &endpoint).await;
+    endpoint.on_delivery(Behaviour::status(201).body("welcome"));
+    for herald in &both {
+        let printed = test_by(&operator, herald).await;
+        assert_eq!(printed.status, Some(0), "{printed:?}");
+        let delivery = endpoint.next_delivery().await;
+        for part in ["Status:  201\n", "Body:    welcome\n", delivery.message_id()] {
+            assert!(printed.out.contains(part), "{part:?} is not in {}", printed.out);
+        }
+    }
+    namespace.edit("audit", json!({"spec": {"enabled": false}})).await;
+    namespace.await_condition("audit", "Delivering", "False", "Disabled").await;
+    for herald in &both {
+        let printed = test_by(&operator, herald).await;
+        assert_eq!((printed.status, printed.out.as_str()), (Some(1), ""));
+        assert!(printed.err.contains("409 The webhook is held: nothing was sent"), "{}", printed.err);
+    }
+    assert_eq!(endpoint.deliveries().len(), 2);
+    for herald in &mut both {
+        herald.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ pub struct HeraldProcess {
     journal: PathBuf,
     disk: Option<Disk>,
     /// Where its journal is, instead of its directory.
-    nats: Option<Server>,
+    nats: Option<Arc<Server>>,
     http: reqwest::Client,
     log: Arc<Log>,
     process: Option<Process>,
@@ -53,12 +53,13 @@ struct Setup<'a> {
     more: &'a [&'a str],
     environment: &'a [(&'a str, &'a str)],
     disk: Option<Disk>,
+    nats: Option<Arc<Server>>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
         let allowed = &["127.0.0.0/8", "localhost"];
-        Self { extra_roots: true, allowed, more: &[], environment: &[], disk: None }
+        Self { extra_roots: true, allowed, more: &[], environment: &[], disk: None, nats: None }
     }
 }
 
@@ -94,13 +95,19 @@ impl HeraldProcess {
         Self::with(namespaces, Setup { environment, ..Setup::default() }).await
     }
 
+    /// The same, with its journal on this server, and the controller of one of those that share it.
+    pub async fn start_on_nats(server: &Arc<Server>, namespace: &Namespace) -> Self {
+        let more = &["--leader-election", "--own-namespace", namespace.name()];
+        Self::with(&[namespace], Setup { more, nats: Some(Arc::clone(server)), ..Setup::default() }).await
+    }
+
     /// The same, where this alone of what is forbidden otherwise may be called.
     pub async fn start_allowing(namespaces: &[&Namespace], allowed: &[&str], more: &[&str]) -> Self {
         Self::with(namespaces, Setup { allowed, more, ..Setup::default() }).await
     }
 
     async fn with(namespaces: &[&Namespace], setup: Setup<'_>) -> Self {
-        let Setup { extra_roots, allowed, more, environment, disk } = setup;
+        let Setup { extra_roots, allowed, more, environment, disk, nats } = setup;
         let directory = tempfile::tempdir().unwrap();
         let pair = certificates::server(certificates::Certificate::Good);
         for (name, content) in
@@ -118,7 +125,7 @@ impl HeraldProcess {
                 .map(|&(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             journal: disk.as_ref().map_or(directory.path().to_owned(), Disk::root).join("journal"),
-            nats: (on_nats() && disk.is_none()).then(Server::start),
+            nats: nats.or_else(|| (on_nats() && disk.is_none()).then(|| Arc::new(Server::start()))),
             disk,
             directory,
             http: http(),
