@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::core::{Core, WAITING_BYTES};
 use super::layout::lay_out;
 use super::publish::{Outgoing, PublishError, publish_all};
-use super::wire::{AppendIndex, INDEX, Indexed, MOST_EVENTS, MOST_INDEX, encode_events};
+use super::wire::{INDEX, Indexed, MOST_EVENTS, MOST_INDEX, encode_events};
 use crate::journal::record::{event_length, short_hash};
 use crate::journal::{Append, Appended, RefusedReason};
 use crate::model::{Event, EventKey, WebhookUid};
@@ -34,7 +34,7 @@ const SIDE_BY_SIDE: usize = 4;
 const BODY: usize = 256 << 10;
 
 /// Bytes of a message that are for its headers.
-const HEADERS: usize = 80 << 10;
+pub const HEADERS: usize = 80 << 10;
 
 /// A call that waits for its message.
 struct Call {
@@ -179,16 +179,15 @@ impl Item {
         let Append { event, webhooks } = append;
         let size = u32::try_from(event_length(&event)).unwrap_or(u32::MAX);
         let user = short_hash(&event.subject);
-        Self { indexed: Indexed { key, user, size, webhooks }, event }
+        Self { indexed: Indexed { key, user, size, webhooks, before: None }, event }
     }
 }
 
 /// How many bytes they add to an index in which these webhooks stand already.
 fn weight(items: &[Item], known: &mut HashSet<WebhookUid>) -> usize {
     let mut each = |item: &Item| {
-        let webhooks = &item.indexed.webhooks;
-        let fresh = webhooks.iter().filter(|webhook| known.insert(**webhook)).count();
-        AppendIndex::weight(webhooks.len(), fresh)
+        let fresh = item.indexed.webhooks.iter().filter(|webhook| known.insert(**webhook)).count();
+        item.indexed.weight(fresh)
     };
     items.iter().map(&mut each).sum()
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::seen::Seen;
-use super::wire::{AppendIndex, Change, Changes, Indexed, Number};
+use super::wire::{AppendIndex, Change, Changes, Indexed, Number, Standing};
 use crate::journal::limits::{Bounds, Window};
 use crate::journal::{Depth, LaneState};
 use crate::model::{EventKey, Timestamp, WebhookUid};
@@ -266,14 +266,28 @@ impl Fold {
         accepted_at: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Indexed { user, size, webhooks, .. } = event;
+        let Indexed { user, size, webhooks, before, .. } = event;
+        let accepted_at = before.as_ref().map_or(accepted_at, |before| before.accepted_at);
+        let mut standings = before.iter().flat_map(|before| &before.deliveries);
         let mut more = 0;
         for webhook in webhooks {
-            let entry = Entry { accepted_at, user: *user, size: *size, failures: 0, at: None };
+            let (failures, at) = match standings.next() {
+                None => (0, None),
+                Some(Standing::Waits { failures, at }) => (*failures, *at),
+                Some(Standing::Dead { letter, size, died_at }) => {
+                    let letter = Letter { sequence: *letter, size: *size, died_at: *died_at };
+                    self.lanes.entry(*webhook).or_default().bury(number, letter);
+                    continue;
+                }
+            };
+            let entry = Entry { accepted_at, user: *user, size: *size, failures, at };
             if self.lanes.entry(*webhook).or_default().entries.insert(number, entry).is_none() {
                 more += 1;
                 effects.push(Effect::Added(*webhook, number));
             }
+        }
+        if more == 0 {
+            return;
         }
         self.deliveries += u64::from(more);
         if let Some(held) = self.events.get_mut(&self.place(number)) {
@@ -288,7 +302,9 @@ impl Fold {
 
     fn sample(&mut self, sequence: u64, index: &AppendIndex) {
         self.bytes += index.events.iter().map(|event| u64::from(event.size)).sum::<u64>();
-        let sample = Sample { sequence, bytes: self.bytes, at: index.accepted_at };
+        // A dispatcher whose clock is behind must not make what came before look older.
+        let at = self.samples.back().map_or(index.accepted_at, |last| last.at.max(index.accepted_at));
+        let sample = Sample { sequence, bytes: self.bytes, at };
         let due = self.samples.back().is_none_or(|last| {
             sample.bytes - last.bytes >= SAMPLE_BYTES || sample.at.since(last.at) >= SAMPLE_EVERY
         });
@@ -444,6 +460,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::journal::jetstream::wire::Before;
 
     const AT: Timestamp = Timestamp::from_millis(5);
 
@@ -463,6 +480,7 @@ mod tests {
                 user: u64::from(*key),
                 size: 100,
                 webhooks: webhooks.iter().map(|n| uid(*n)).collect(),
+                before: None,
             })
             .collect();
         AppendIndex { accepted_at: AT, back: 0, events, first: 0 }
@@ -516,6 +534,37 @@ mod tests {
         assert_eq!((fold.first_needed(), fold.live()), (9, 100));
         fold.change(Changes(vec![(uid(1), Change::Ended(first))]));
         assert_eq!((fold.first_needed(), fold.place(first)), (u64::MAX, first));
+    }
+
+    #[test]
+    fn an_event_of_another_journal_is_where_it_was_there() {
+        let mut fold = fold();
+        let mut index = index(&[(1, &[1, 2, 3])]);
+        let (at, died_at) = (Timestamp::from_millis(90), Timestamp::from_millis(7));
+        let deliveries = vec![
+            Standing::Waits { failures: 4, at: Some(at) },
+            Standing::Dead { letter: 6, size: 70, died_at },
+            Standing::Waits { failures: 0, at: None },
+        ];
+        let accepted_at = Timestamp::from_millis(2);
+        index.events[0].before = Some(Before { accepted_at, deliveries });
+        let number = Number::new(9, 0);
+        let effects = fold.append(9, "a", &index);
+        assert_eq!(effects, [1, 3].map(|n| Effect::Added(uid(n), number)));
+        let entry = fold.lane(uid(1)).unwrap().entries[&number];
+        assert_eq!(entry, Entry { accepted_at, user: 1, size: 100, failures: 4, at: Some(at) });
+        let lane = fold.lane(uid(2)).unwrap();
+        assert_eq!(lane.depth(), Depth { pending: 0, dead: 1, evicted: 0 });
+        assert_eq!(lane.letter(number), Some(&Letter { sequence: 6, size: 70, died_at }));
+        assert_eq!((fold.live(), fold.deliveries()), (100, 2));
+        assert_eq!(fold.append(10, "a", &index), [], "it is known");
+        assert_eq!(fold.lane(uid(2)).unwrap().depth().dead, 1);
+        // Of one that only was given up nothing waits.
+        index.events[0].key = EventKey::from_bytes([2; 16]);
+        let dead = Standing::Dead { letter: 7, size: 30, died_at };
+        index.events[0].before = Some(Before { accepted_at, deliveries: vec![dead; 3] });
+        assert_eq!(fold.append(11, "a", &index), []);
+        assert_eq!((fold.live(), fold.deliveries(), fold.first_needed()), (100, 2, 9));
     }
 
     #[test]

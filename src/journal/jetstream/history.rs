@@ -255,11 +255,12 @@ fn events(core: &Core, messages: &[Stored]) -> Result<Vec<Message>, Corrupt> {
             }
             continue;
         }
-        let at = calendar.day(index.accepted_at);
         let events = decode_events(body)?.into_iter().zip(index.events).enumerate();
         let inner = core.lock();
         let kept = events.map(|(place, (event, indexed))| {
             let repeat = inner.fold.is_void(Number::new(*sequence, place));
+            let accepted_at = indexed.before.map_or(index.accepted_at, |before| before.accepted_at);
+            let at = calendar.day(accepted_at);
             (!repeat).then_some(Kept { at, event, webhooks: indexed.webhooks })
         });
         found.push((*sequence, kept.collect()));

@@ -49,7 +49,7 @@ impl Layout {
     fn add(&mut self, number: usize, event: &Indexed) {
         let size = event.size as usize + 4;
         let fresh = event.webhooks.iter().filter(|webhook| !self.known.contains(webhook)).count();
-        let weight = AppendIndex::weight(event.webhooks.len(), fresh);
+        let weight = event.weight(fresh);
         let full = self.messages.last().is_none_or(|(last, _)| {
             last.back > 0
                 || self.bytes + size > self.most
@@ -60,28 +60,20 @@ impl Layout {
             self.begin(0, 0, number..number);
         }
         // As many webhooks as fit, and the others in messages of their own.
-        let fits = weight <= MOST_INDEX;
-        let (head, mut rest) = event.webhooks.split_at(if fits { event.webhooks.len() } else { Self::ALONE });
-        let place = self.put(event, head);
+        let all = event.webhooks.len();
+        let head = if weight <= MOST_INDEX { all } else { event.alone().min(all) };
+        let place = self.put(event.part(0..head));
         if let Some((_, places)) = self.messages.last_mut() {
             places.end = number + 1;
         }
         self.bytes += size;
         self.index += weight;
-        self.known.extend(head);
-        let mut back = 0;
-        while !rest.is_empty() {
-            let (head, tail) = rest.split_at(Self::ALONE.min(rest.len()));
-            rest = tail;
-            back += 1;
+        self.known.extend(event.webhooks.iter().take(head));
+        for (back, from) in (1..).zip((head..all).step_by(event.alone())) {
             self.begin(back, place, number..number);
-            self.put(event, head);
+            self.put(event.part(from..(from + event.alone()).min(all)));
         }
     }
-
-    /// So many webhooks fit into the index of a message with one event.
-    const ALONE: usize =
-        (MOST_INDEX - AppendIndex::weight(0, 0)) / (AppendIndex::weight(1, 1) - AppendIndex::weight(0, 0));
 
     fn begin(&mut self, back: u16, first: u16, places: Range<usize>) {
         (self.bytes, self.index) = (0, 0);
@@ -91,10 +83,10 @@ impl Layout {
     }
 
     /// Adds an event to the last message; its place there.
-    fn put(&mut self, event: &Indexed, webhooks: &[WebhookUid]) -> u16 {
+    fn put(&mut self, event: Indexed) -> u16 {
         let Some((message, _)) = self.messages.last_mut() else { return 0 };
         let place = u16::try_from(message.events.len()).unwrap_or(u16::MAX);
-        message.events.push(Indexed { webhooks: webhooks.to_vec(), ..*event });
+        message.events.push(event);
         place
     }
 }
@@ -102,6 +94,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::jetstream::wire::{Before, Standing};
     use crate::model::EventKey;
 
     fn event(n: usize, bytes: u32, webhooks: usize) -> Indexed {
@@ -112,7 +105,7 @@ mod tests {
         };
         let key = EventKey::from_bytes(uid(n));
         let webhooks = (0..webhooks).map(|n| WebhookUid::from_bytes(uid(n))).collect();
-        Indexed { key, user: 1, size: bytes, webhooks }
+        Indexed { key, user: 1, size: bytes, webhooks, before: None }
     }
 
     /// Every event once, every webhook of it once, and every message within its bounds.
@@ -153,6 +146,32 @@ mod tests {
         assert_eq!(check(&many(100, 20_000, 1), 900_000), 3);
         assert_eq!(check(&many(3, 1_000_000, 1), 900_000), 3);
         assert_eq!(check(&many(10, 800, 1000), 900_000), 1);
+    }
+
+    /// As it was in another journal.
+    fn moved(mut event: Indexed) -> Indexed {
+        let accepted_at = Timestamp::from_millis(1);
+        let standing =
+            |n: usize| Standing::Dead { letter: n as u64, size: 9, died_at: Timestamp::from_millis(2) };
+        let deliveries = (0..event.webhooks.len()).map(standing).collect();
+        event.before = Some(Before { accepted_at, deliveries });
+        event
+    }
+
+    #[test]
+    fn what_had_become_of_an_event_goes_with_each_of_its_webhooks() {
+        assert_eq!(check(&[moved(event(0, 100, 10_000))], 900_000), 9);
+        let events: Vec<_> = [3, 6000, 1, 900].map(|webhooks| moved(event(webhooks, 100, webhooks))).into();
+        check(&events, 900_000);
+        let standings = |(index, _): &Planned| {
+            let of = |event: &Indexed| event.before.clone().expect("it is there").deliveries;
+            index.events.iter().flat_map(of).collect::<Vec<_>>()
+        };
+        let laid_out = lay_out(&events, Timestamp::from_millis(1), 900_000);
+        let found: Vec<_> = laid_out.iter().flat_map(standings).collect();
+        let expected: Vec<_> =
+            events.iter().flat_map(|event| event.before.clone().expect("it is there").deliveries).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! append.<namespace>   header Herald-Index: which events, to whom     body: the events
+//!                      of another journal: also where each stands     body: those that wait
 //! carry.<namespace>    header Herald-Index: which events            body: them, once more
 //! change.<partition>   header Herald-Index: what came of deliveries   body: empty
 //! owner.<partition>    header Herald-Member: who runs its lanes       body: empty
@@ -13,6 +14,7 @@
 //! whoever delivers. An index is base64, since a header is text.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -79,6 +81,108 @@ pub struct Indexed {
     pub size: u32,
     /// Its deliveries.
     pub webhooks: Vec<WebhookUid>,
+    /// What had become of them before: of an event that another journal had.
+    pub before: Option<Before>,
+}
+
+/// Where an event stood in another journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Where each of its deliveries stands.
+    pub deliveries: Vec<Standing>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not ended.
+    Waits {
+        /// Attempts that failed.
+        failures: u16,
+        /// When the next is due; `None` for at once.
+        at: Option<Timestamp>,
+    },
+    /// It was given up.
+    Dead {
+        /// Where its letter is, in the stream of dead letters.
+        letter: u64,
+        /// Bytes of the letter.
+        size: u32,
+        /// When.
+        died_at: Timestamp,
+    },
+}
+
+/// In place of a time that there is not.
+const AT_ONCE: u64 = u64::MAX;
+
+impl Standing {
+    /// Bytes of the longest.
+    const LENGTH: usize = 21;
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Waits { failures, at } => {
+                bytes.push(0);
+                bytes.extend(failures.to_be_bytes());
+                bytes.extend(at.map_or(AT_ONCE, Timestamp::as_millis).to_be_bytes());
+            }
+            Self::Dead { letter, size, died_at } => {
+                bytes.push(1);
+                bytes.extend(letter.to_be_bytes());
+                bytes.extend(size.to_be_bytes());
+                bytes.extend(died_at.as_millis().to_be_bytes());
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        match reader.u8()? {
+            0 => {
+                let (failures, at) = (reader.u16()?, reader.u64()?);
+                let at = Some(at).filter(|at| *at != AT_ONCE).map(Timestamp::from_millis);
+                Ok(Self::Waits { failures, at })
+            }
+            1 => {
+                let (letter, size, died_at) = (reader.u64()?, reader.u32()?, reader.timestamp()?);
+                Ok(Self::Dead { letter, size, died_at })
+            }
+            _ => Err(Corrupt(reader.kind)),
+        }
+    }
+}
+
+impl Indexed {
+    /// About how many bytes it adds to an index in which all but so many of its webhooks stand.
+    pub fn weight(&self, fresh: usize) -> usize {
+        let count = self.webhooks.len();
+        AppendIndex::weight(count, fresh)
+            + self.before.as_ref().map_or(0, |_| Before::LENGTH + count * Standing::LENGTH)
+    }
+
+    /// How many webhooks fit into an index of its own.
+    pub const fn alone(&self) -> usize {
+        let more = if self.before.is_some() { (Before::LENGTH, Standing::LENGTH) } else { (0, 0) };
+        let (none, one) = (AppendIndex::weight(0, 0) + more.0, AppendIndex::weight(1, 1) + more.0 + more.1);
+        (MOST_INDEX - none) / (one - none)
+    }
+
+    /// With these of its webhooks alone.
+    pub fn part(&self, of: Range<usize>) -> Self {
+        let before = self.before.as_ref().map(|before| Before {
+            accepted_at: before.accepted_at,
+            deliveries: before.deliveries.get(of.clone()).unwrap_or_default().to_vec(),
+        });
+        let webhooks = self.webhooks.get(of).unwrap_or_default().to_vec();
+        Self { key: self.key, user: self.user, size: self.size, webhooks, before }
+    }
+}
+
+impl Before {
+    /// Bytes without its deliveries.
+    const LENGTH: usize = 9;
 }
 
 /// The index of a message of events.
@@ -123,7 +227,33 @@ impl AppendIndex {
         bytes.extend(uids);
         bytes.extend(short(self.events.len()));
         bytes.extend(rest);
+        if self.events.iter().any(|event| event.before.is_some()) {
+            self.encode_before(&mut bytes);
+        }
         BASE64.encode(bytes)
+    }
+
+    /// Who does not know of it finds only new events before it.
+    fn encode_before(&self, bytes: &mut Vec<u8>) {
+        for event in &self.events {
+            bytes.push(u8::from(event.before.is_some()));
+            if let Some(before) = &event.before {
+                bytes.extend(before.accepted_at.as_millis().to_be_bytes());
+                before.deliveries.iter().for_each(|standing| standing.encode(bytes));
+            }
+        }
+    }
+
+    fn decode_before(&mut self, reader: &mut Reader<'_>) -> Result<(), Corrupt> {
+        for event in &mut self.events {
+            if reader.u8()? != 0 {
+                let accepted_at = reader.timestamp()?;
+                let deliveries = event.webhooks.iter().map(|_| Standing::decode(reader));
+                event.before =
+                    Some(Before { accepted_at, deliveries: deliveries.collect::<Result<_, _>>()? });
+            }
+        }
+        Ok(())
     }
 
     /// What [`Self::encode`] wrote.
@@ -143,9 +273,13 @@ impl AppendIndex {
             let webhooks = (0..reader.u16()?)
                 .map(|_| table.get(usize::from(reader.u16()?)).copied().ok_or(Corrupt(KIND)))
                 .collect::<Result<Vec<_>, _>>()?;
-            events.push(Indexed { key, user, size, webhooks });
+            events.push(Indexed { key, user, size, webhooks, before: None });
         }
-        Ok(Self { accepted_at, back, events, first })
+        let mut index = Self { accepted_at, back, events, first };
+        if !reader.bytes.is_empty() {
+            index.decode_before(&mut reader)?;
+        }
+        Ok(index)
     }
 
     /// About how many bytes an event adds to an index, with this many webhooks that are new to it.
@@ -344,6 +478,7 @@ mod tests {
             user: u64::from(n),
             size: 900,
             webhooks,
+            before: None,
         };
         let index = AppendIndex {
             accepted_at: Timestamp::from_millis(77),
@@ -351,7 +486,14 @@ mod tests {
             events: vec![event(1, vec![uid(1), uid(2)]), event(2, vec![]), event(3, vec![uid(2)])],
             first: 9,
         };
-        assert_eq!(AppendIndex::decode(&index.encode()), Ok(index));
+        assert_eq!(AppendIndex::decode(&index.encode()), Ok(index.clone()));
+        let (at, died_at) = (Some(Timestamp::from_millis(4)), Timestamp::from_millis(5));
+        let deliveries =
+            vec![Standing::Waits { failures: 3, at }, Standing::Dead { letter: 8, size: 70, died_at }];
+        let before = Some(Before { accepted_at: Timestamp::from_millis(1), deliveries });
+        let mut moved = index;
+        moved.events[0].before = before;
+        assert_eq!(AppendIndex::decode(&moved.encode()), Ok(moved));
         let number = Number::new(5, 7);
         let changes = Changes(vec![
             (uid(1), Change::Ended(number)),

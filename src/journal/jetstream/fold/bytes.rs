@@ -186,6 +186,7 @@ mod tests {
                 user: n.into(),
                 size: 500,
                 webhooks: vec![uid(n % 3), uid(9)],
+                before: None,
             };
             let accepted_at = Timestamp::from_millis(u64::from(sequence) * 40_000);
             let index = AppendIndex { accepted_at, back: 0, events: (0..5).map(event).collect(), first: 0 };
