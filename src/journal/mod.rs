@@ -25,6 +25,7 @@ pub mod chaos;
 pub mod clock;
 pub mod embedded;
 pub mod engine;
+pub mod import;
 pub mod inspect;
 pub mod jetstream;
 pub mod limits;

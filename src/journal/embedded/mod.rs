@@ -28,6 +28,7 @@ mod damage;
 mod dead;
 mod disk;
 mod expire;
+pub mod export;
 mod fill;
 mod fsync;
 #[cfg(any(test, fuzzing))]
@@ -73,7 +74,7 @@ use self::core::{Core, PERMIT, TICKET_BYTES, WAITING_BYTES};
 use self::dead::Forget;
 use self::history::History;
 use self::op::{Batch, Item, Op};
-use self::store::{Counters, Store, StoreError};
+use self::store::{Counters, Store};
 use self::writer::Writer;
 use super::calendar::Calendar;
 use super::clock::JournalClock;
@@ -89,6 +90,7 @@ use crate::model::{Clock, Ordering, Timestamp, WebhookUid};
 pub use append::BACKLOG_FULL;
 pub use lane::{EmbeddedLane, EmbeddedLease};
 pub use open::OpenError;
+pub use store::StoreError;
 
 /// Where the journal is, and its limits.
 #[derive(Clone, Debug)]

@@ -57,6 +57,12 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is none, where there has to be one.
+    #[error("there is no journal in {path}: name the directory that --journal-dir of the dispatcher names")]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A newer program wrote it.
     #[error(
         "the journal in {path} has format {found}, and this version reads {OLDEST} to {FORMAT}: \

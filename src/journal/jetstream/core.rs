@@ -44,6 +44,9 @@ pub use self::partition::{Outgoing, Partition};
 /// How long a dispatcher is taken for alive after it last said so.
 pub const LEASE: Duration = Duration::from_secs(8);
 
+/// How often it is asked whether the journal is open.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Bytes of what waits to be appended.
 pub const WAITING_BYTES: usize = 32 << 20;
 
@@ -179,6 +182,18 @@ impl Core {
         self.caught_up()
             && self.client.connection_state() == async_nats::connection::State::Connected
             && !self.shutdown.is_cancelled()
+    }
+
+    /// Waits until it is open.
+    pub async fn ready(&self) {
+        loop {
+            let moved = self.moved.notified();
+            if self.is_open() {
+                return;
+            }
+            // The connection says nothing when it is there again.
+            let _ = tokio::time::timeout(LOOK, moved).await;
+        }
     }
 
     /// Whether the log has been read.

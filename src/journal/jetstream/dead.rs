@@ -12,7 +12,7 @@ use futures::future::join_all;
 use super::core::Core;
 use super::fold::{Entry, Letter};
 use super::publish::{Outgoing, PublishError, publish};
-use super::wire::{Change, Number};
+use super::wire::{Change, Number, Standing};
 use crate::journal::inspect::{Cursor, LetterId, Page, PageRoom};
 use crate::journal::{DeadLetter, DeathNote, Unavailable, record};
 use crate::model::{Event, Timestamp, WebhookUid};
@@ -25,6 +25,11 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// What the log has to say of one that another journal had.
+    pub const fn standing(&self) -> Standing {
+        Standing::Dead { letter: self.letter, size: self.size, died_at: self.died_at }
+    }
+
     /// What the log has to say of it.
     pub const fn change(&self, number: Number) -> Change {
         Change::Dead { number, letter: self.letter, size: self.size, died_at: self.died_at }

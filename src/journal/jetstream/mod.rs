@@ -33,6 +33,7 @@ mod dead;
 mod durability;
 mod fold;
 mod history;
+pub mod import;
 mod lane;
 mod layout;
 mod line;
@@ -68,6 +69,7 @@ use self::history::Waiting;
 use self::names::{Names, PARTITIONS, partition};
 use self::publish::{Outgoing, publish};
 use self::source::{QUICK, Source};
+use self::streams::Found;
 use self::wire::{Change, Changes, INDEX, MOST_INDEX};
 use super::calendar::Calendar;
 use super::clock::JournalClock;
@@ -83,9 +85,6 @@ pub use config::{Config, Credentials, Durability, Tls};
 pub use durability::Monitoring;
 pub use lane::{JetStreamLane, JetStreamLease};
 pub use streams::OpenError;
-
-/// How often it is asked whether the journal is open.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -117,45 +116,7 @@ impl JetStream {
     /// # Errors
     /// The servers cannot be reached, or a stream cannot be made or is not as it has to be.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
-        let client = streams::connect(&config).await?;
-        let context = streams::context(&client);
-        let names = Names::new(&config.prefix);
-        let log = streams::prepare(&context, &names, &config).await?;
-        let mut quick = context.clone();
-        quick.set_timeout(QUICK);
-        let source = async |name: String| {
-            let streams =
-                tokio::try_join!(context.get_stream_no_info(&name), quick.get_stream_no_info(&name));
-            let (stream, quick) =
-                streams.map_err(|error| OpenError::Stream { stream: name.clone(), cause: error.into() })?;
-            Ok::<_, OpenError>(Source::new(client.clone(), stream, quick, &name))
-        };
-        let sources = [
-            source(names.log()).await?,
-            source(names.dead()).await?,
-            source(names.attempts()).await?,
-            source(names.snapshots()).await?,
-        ];
-        let metrics = Metrics::default();
-        let [log_source, letters, _, snapshots] = &sources;
-        let kept = [(names.log(), log_source), (names.dead(), letters), (names.snapshots(), snapshots)];
-        let kept = kept.map(|(name, source)| (name, source.stream().clone())).into();
-        let checker = Checker::new(&config, kept, &metrics)?;
-        if let Some(checker) = &checker {
-            checker.at_start().await?;
-        }
-        let until = log.cached_info().state.last_sequence;
-        let clock = JournalClock::new(clock, last_clock(&log, &names).await);
-        let me = format!("{}-{}", names::token(&config.instance), uuid::Uuid::new_v4().simple());
-        let core = Arc::new(Core::new(config, clock, client, names, me, metrics, sources));
-        let unreadable =
-            |error: Unavailable| OpenError::Stream { stream: core.names.snapshots(), cause: error.into() };
-        let snapshot =
-            snapshot::read(&core.snapshots, &core.names.snapshot_end(), core.config.limits.window).await;
-        if let Some(snapshot) = snapshot.map_err(unreadable)? {
-            tracing::info!(position = snapshot.position, "the journal begins with a snapshot");
-            core.begin_with(snapshot);
-        }
+        let (core, checker, until) = connect(config, clock, Found::Change).await?;
         let (appends, calls) = append::channel();
         let waiting = Arc::new(Waiting::default());
         let (questions, asked) = mpsc::channel(ask::PLACES);
@@ -195,15 +156,7 @@ impl JetStream {
 
     /// Waits until it is open.
     pub async fn ready(&self) {
-        let core = &self.0.core;
-        loop {
-            let moved = core.moved.notified();
-            if core.is_open() {
-                return;
-            }
-            // The connection says nothing when it is there again.
-            let _ = tokio::time::timeout(LOOK, moved).await;
-        }
+        self.0.core.ready().await;
     }
 
     /// Writes changes that anybody may make, and waits until they were read.
@@ -223,6 +176,54 @@ impl JetStream {
         }
         Ok(())
     }
+}
+
+/// What the parts of the engine share, with what the last snapshot says; who goes on asking whether
+/// the servers sync; and where the log ends now.
+async fn connect(
+    config: Config,
+    clock: Clock,
+    found: Found,
+) -> Result<(Arc<Core>, Option<Checker>, u64), OpenError> {
+    let client = streams::connect(&config).await?;
+    let context = streams::context(&client);
+    let names = Names::new(&config.prefix);
+    let log = streams::prepare(&context, &names, &config, found).await?;
+    let mut quick = context.clone();
+    quick.set_timeout(QUICK);
+    let source = async |name: String| {
+        let streams = tokio::try_join!(context.get_stream_no_info(&name), quick.get_stream_no_info(&name));
+        let (stream, quick) =
+            streams.map_err(|error| OpenError::Stream { stream: name.clone(), cause: error.into() })?;
+        Ok::<_, OpenError>(Source::new(client.clone(), stream, quick, &name))
+    };
+    let sources = [
+        source(names.log()).await?,
+        source(names.dead()).await?,
+        source(names.attempts()).await?,
+        source(names.snapshots()).await?,
+    ];
+    let metrics = Metrics::default();
+    let [log_source, letters, _, snapshots] = &sources;
+    let kept = [(names.log(), log_source), (names.dead(), letters), (names.snapshots(), snapshots)];
+    let kept = kept.map(|(name, source)| (name, source.stream().clone())).into();
+    let checker = Checker::new(&config, kept, &metrics)?;
+    if let Some(checker) = &checker {
+        checker.at_start().await?;
+    }
+    let until = log.cached_info().state.last_sequence;
+    let clock = JournalClock::new(clock, last_clock(&log, &names).await);
+    let me = format!("{}-{}", names::token(&config.instance), uuid::Uuid::new_v4().simple());
+    let core = Arc::new(Core::new(config, clock, client, names, me, metrics, sources));
+    let unreadable =
+        |error: Unavailable| OpenError::Stream { stream: core.names.snapshots(), cause: error.into() };
+    let snapshot =
+        snapshot::read(&core.snapshots, &core.names.snapshot_end(), core.config.limits.window).await;
+    if let Some(snapshot) = snapshot.map_err(unreadable)? {
+        tracing::info!(position = snapshot.position, "the journal begins with a snapshot");
+        core.begin_with(snapshot);
+    }
+    Ok((core, checker, until))
 }
 
 /// The time on the clock of whoever wrote last that they are alive.

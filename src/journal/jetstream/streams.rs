@@ -134,11 +134,25 @@ pub fn context(client: &Client) -> Context {
 
 /// Finds the streams, and makes or changes them where that is Herald's to do; answers with that
 /// of the log.
-pub async fn prepare(context: &Context, names: &Names, config: &Config) -> Result<Stream, OpenError> {
-    ensure(context, dead(names, config), config).await?;
-    ensure(context, attempts(names, config), config).await?;
-    ensure(context, snapshots(names, config), config).await?;
-    ensure(context, log(names, config), config).await
+pub async fn prepare(
+    context: &Context,
+    names: &Names,
+    config: &Config,
+    found: Found,
+) -> Result<Stream, OpenError> {
+    ensure(context, dead(names, config), config, found).await?;
+    ensure(context, attempts(names, config), config, found).await?;
+    ensure(context, snapshots(names, config), config, found).await?;
+    ensure(context, log(names, config), config, found).await
+}
+
+/// What is done with a stream that is not as a dispatcher with this configuration would have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is changed, unless that is an administrator's to do.
+    Change,
+    /// It is left as it is.
+    Leave,
 }
 
 /// For so long it is tried to make a stream, since several dispatchers may begin at one time, and
@@ -148,10 +162,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long it is waited between two tries.
 const AGAIN: Duration = Duration::from_millis(500);
 
-async fn ensure(context: &Context, wanted: StreamConfig, config: &Config) -> Result<Stream, OpenError> {
+async fn ensure(
+    context: &Context,
+    wanted: StreamConfig,
+    config: &Config,
+    found: Found,
+) -> Result<Stream, OpenError> {
     let until = Instant::now() + PATIENCE;
     let stream = loop {
-        match find(context, &wanted, config).await {
+        match find(context, &wanted, config, found).await {
             Ok(stream) => break stream,
             Err(cause) if Instant::now() >= until || config.existing => {
                 return Err(OpenError::Stream { stream: wanted.name, cause });
@@ -182,9 +201,16 @@ async fn find(
     context: &Context,
     wanted: &StreamConfig,
     config: &Config,
+    found: Found,
 ) -> Result<Stream, async_nats::Error> {
     match context.get_stream(&wanted.name).await {
-        Ok(stream) if config.existing || is_as_wanted(&stream.cached_info().config, wanted) => Ok(stream),
+        Ok(stream)
+            if config.existing
+                || found == Found::Leave
+                || is_as_wanted(&stream.cached_info().config, wanted) =>
+        {
+            Ok(stream)
+        }
         Ok(_) => {
             context.update_stream(wanted).await?;
             Ok(context.get_stream(&wanted.name).await?)

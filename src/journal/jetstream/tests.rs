@@ -24,28 +24,28 @@ use crate::model::{Clock, Event, EventType, Ordering, Timestamp, WebhookUid};
 const SOON: Duration = Duration::from_secs(90);
 
 /// A dispatcher of these servers.
-async fn dispatcher(servers: &str, replicas: usize) -> JetStream {
+pub(in crate::journal) async fn dispatcher(servers: &str, replicas: usize) -> JetStream {
     opened(Config { replicas, ..Config::new(servers) }).await
 }
 
-async fn opened(config: Config) -> JetStream {
+pub(in crate::journal) async fn opened(config: Config) -> JetStream {
     let journal = soon(Box::pin(JetStream::open(config, Clock::default()))).await.expect("it opens");
     soon(journal.ready()).await;
     journal
 }
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::journal) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.expect("in time")
 }
 
-fn webhook(number: usize) -> WebhookUid {
+pub(in crate::journal) fn webhook(number: usize) -> WebhookUid {
     // Spread over the partitions.
     let mut bytes = [7; 16];
     bytes[0] = u8::try_from(number).expect("a small number");
     WebhookUid::from_bytes(bytes)
 }
 
-fn event(number: usize, user: usize) -> Arc<Event> {
+pub(in crate::journal) fn event(number: usize, user: usize) -> Arc<Event> {
     Arc::new(Event {
         namespace: "identity".to_owned(),
         id: format!("{number:06}"),
@@ -75,20 +75,20 @@ async fn store(journal: &JetStream, numbers: std::ops::Range<usize>, webhooks: &
 
 /// What arrived, by webhook, in the order of arrival.
 #[derive(Clone, Default)]
-struct Arrived(Arc<std::sync::Mutex<BTreeMap<WebhookUid, Vec<Arc<Event>>>>>);
+pub(in crate::journal) struct Arrived(Arc<std::sync::Mutex<BTreeMap<WebhookUid, Vec<Arc<Event>>>>>);
 
 impl Arrived {
     fn put(&self, webhook: WebhookUid, delivery: &Delivery) {
         self.0.lock().expect("free").entry(webhook).or_default().push(Arc::clone(&delivery.event));
     }
 
-    fn ids(&self, webhook: WebhookUid) -> BTreeSet<String> {
+    pub(in crate::journal) fn ids(&self, webhook: WebhookUid) -> BTreeSet<String> {
         let arrived = self.0.lock().expect("free");
         arrived.get(&webhook).into_iter().flatten().map(|event| event.id.clone()).collect()
     }
 
     /// How many arrived more than once.
-    fn repeated(&self) -> usize {
+    pub(in crate::journal) fn repeated(&self) -> usize {
         let arrived = self.0.lock().expect("free");
         let distinct =
             |events: &Vec<Arc<Event>>| events.iter().map(|event| &event.id).collect::<BTreeSet<_>>().len();
@@ -96,7 +96,7 @@ impl Arrived {
     }
 
     /// The first arrival of each event comes after those of all earlier events of its user.
-    fn assert_order(&self, webhook: WebhookUid) {
+    pub(in crate::journal) fn assert_order(&self, webhook: WebhookUid) {
         let arrived = self.0.lock().expect("free");
         let (mut last, mut seen) = (BTreeMap::new(), BTreeSet::new());
         for event in arrived.get(&webhook).into_iter().flatten() {
@@ -107,7 +107,7 @@ impl Arrived {
         }
     }
 
-    async fn all(&self, webhooks: &[WebhookUid], count: usize) {
+    pub(in crate::journal) async fn all(&self, webhooks: &[WebhookUid], count: usize) {
         let arrived = async {
             while webhooks.iter().any(|webhook| self.ids(*webhook).len() < count) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -120,7 +120,7 @@ impl Arrived {
 }
 
 /// Delivers whatever is this dispatcher's to deliver, as long as the task runs.
-async fn deliver(
+pub(in crate::journal) async fn deliver(
     journal: JetStream,
     ordering: Ordering,
     arrived: Arrived,

@@ -11,6 +11,7 @@
 mod log;
 pub(super) mod segment;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -102,6 +103,22 @@ impl History {
         }
         page.next = None;
         Ok(page)
+    }
+
+    /// The namespaces of all events that are kept. Reads files.
+    pub fn namespaces(&self) -> Result<BTreeSet<String>, Corrupt> {
+        self.events.flush();
+        let mut names = BTreeSet::new();
+        for segment in self.events.segments() {
+            let bytes = self.events.read(&segment, 0, usize::MAX);
+            for record in records(&bytes, 0) {
+                let kept = record::decode_kept(record.body)?;
+                if !names.contains(&kept.event.namespace) {
+                    names.insert(kept.event.namespace.clone());
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// See [`crate::journal::Inspect::kept`]. Reads files.

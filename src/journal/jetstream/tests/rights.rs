@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::nats::Server;
 use super::{opened, soon, store, webhook};
 use crate::journal::inspect::{AttemptFilter, KeptFilter};
+use crate::journal::jetstream::import::Import;
 use crate::journal::jetstream::{Config, Credentials, JetStream};
 use crate::journal::limits::Bounds;
 use crate::journal::{DeathNote, Inspect, Journal, Lane, Lease, Outcome};
-use crate::model::{Ordering, Timestamp, WebhookUid};
+use crate::model::{Clock, EventKey, Ordering, Timestamp, WebhookUid};
 
 /// Of nobody else.
 const SEED: &str = "SUAGUA7LWKI6EA3KNR7CMJIW6NIJWVMV4I53P3CU7CPS4FGKUFGST3HWDA";
@@ -50,7 +51,7 @@ async fn the_rights_in_the_values_for_nats_suffice_for_all_that_dispatchers_do()
     store(&first, 0..10, &[held]).await;
     // It has the streams changed, and reads what the first has written.
     let attempts = Bounds { age: Duration::from_hours(1), ..config.attempts };
-    let second = opened(Config { attempts, ..config }).await;
+    let second = opened(Config { attempts, ..config.clone() }).await;
     let both = [&first, &second];
     let claimed = async {
         loop {
@@ -92,6 +93,9 @@ async fn the_rights_in_the_values_for_nats_suffice_for_all_that_dispatchers_do()
         soon(journal.attempts(of, None, 10)).await.expect("read");
     }
     asked(both).await;
+    let import = soon(Box::pin(Import::open(config, Clock::default()))).await.expect("it opens");
+    soon(import.ready()).await.expect("it was read");
+    soon(import.put_ids("identity", &[EventKey::from_bytes([9; 16])])).await.expect("it is written");
     for journal in [first, second] {
         soon(journal.close()).await.expect("closed");
     }
