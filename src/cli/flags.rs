@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 
-use self::nats::NatsFlags;
+pub(super) use self::nats::NatsFlags;
 pub(super) use self::outbound::OutboundFlags;
 use super::serving_certificate::ServingCertificateFlags;
 use crate::access::LONGEST_VERDICT;
@@ -176,7 +176,12 @@ impl IngestFlags {
 #[command(next_help_heading = "Journal")]
 pub(super) struct JournalFlags {
     /// The directory of the journal, on a volume that outlives the process
-    #[arg(long, value_name = "DIR", required_unless_present = "journal_nats")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "journal_nats",
+        conflicts_with = "journal_nats"
+    )]
     journal_dir: Option<PathBuf>,
     /// How long after its acceptance an event is still delivered
     #[arg(long, value_name = "DURATION", default_value = "72h", value_parser = duration)]

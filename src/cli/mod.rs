@@ -10,6 +10,7 @@ mod events;
 mod flags;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod journal;
 mod memory;
 mod run;
 mod send;
@@ -44,6 +45,7 @@ enum Command {
     #[command(name = "deadletters")]
     DeadLetters(deadletters::DeadLetters),
     Test(Box<test::Test>),
+    Journal(journal::Journal),
     Validate(validate::Validate),
 }
 
@@ -60,6 +62,7 @@ impl Herald {
             Command::Events(command) => (block_on(command.run()), 2),
             Command::DeadLetters(command) => (block_on(command.run()), 2),
             Command::Test(command) => (block_on(command.run()), 2),
+            Command::Journal(command) => (block_on(command.run()), 1),
             Command::Validate(command) => (command.run(), 2),
         };
         outcome.unwrap_or_else(|error| {

@@ -7,6 +7,7 @@ mod certificates;
 mod controller;
 mod delivery;
 mod gitops;
+mod import;
 mod ingest;
 mod journey;
 mod manage;

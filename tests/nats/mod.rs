@@ -65,15 +65,13 @@ impl Server {
     }
 
     /// The same, with more in its configuration.
-    #[allow(dead_code, reason = "not every test that has this file has users of NATS")]
     pub fn start_with(more: &str) -> Self {
-        let mut server = Self::new(|_, _| more.to_owned());
+        let mut server = Self::new(more.to_owned());
         server.restart();
         server
     }
 
     /// What it has logged.
-    #[allow(dead_code, reason = "as above")]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

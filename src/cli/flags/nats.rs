@@ -10,11 +10,10 @@ use crate::journal::jetstream::{Config, Credentials, Durability, Monitoring, Tls
 /// The journal on NATS, in place of a directory.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Journal on NATS")]
-pub(super) struct NatsFlags {
+pub(in crate::cli) struct NatsFlags {
     /// Keep the journal on these servers of NATS, for any number of dispatchers: nats://HOST:PORT, or
     /// tls://HOST:PORT; several with commas between them
-    #[arg(long, value_name = "SERVERS", conflicts_with = "journal_dir", requires = "nats_sync",
-        value_parser = servers)]
+    #[arg(long, value_name = "SERVERS", requires = "nats_sync", value_parser = servers)]
     journal_nats: Option<String>,
     /// A file of NATS with a JWT and its seed (.creds)
     #[arg(long, value_name = "FILE", requires = "journal_nats", conflicts_with = "nats_nkey")]
@@ -88,7 +87,7 @@ fn prefix(text: &str) -> Result<String, String> {
 
 impl NatsFlags {
     /// `None` where the journal is not there.
-    pub(super) fn config(&self, instance: &str) -> Option<Config> {
+    pub(in crate::cli) fn config(&self, instance: &str) -> Option<Config> {
         let servers = self.journal_nats.clone()?;
         Some(Config {
             credentials: Credentials { file: self.nats_credentials.clone(), nkey: self.nats_nkey.clone() },

@@ -14,7 +14,7 @@ use crate::journal::jetstream::import::Import;
 use crate::journal::jetstream::tests::nats::Server;
 use crate::journal::jetstream::tests::{Arrived, deliver, dispatcher, event, soon, webhook};
 use crate::journal::jetstream::{self, JetStream};
-use crate::journal::limits::{Bounds, Window};
+use crate::journal::limits::{Bounds, Limits, Window};
 use crate::journal::{Append, Appended, DeathNote, Inspect, Journal, Lane as _, Lease as _, Outcome};
 use crate::model::{Clock, Ordering, WebhookUid};
 
@@ -215,7 +215,8 @@ async fn nothing_waits(journal: &JetStream, webhooks: &[WebhookUid]) {
 async fn an_event_that_came_again_after_its_id_was_forgotten_is_moved_as_often_as_it_waits() {
     let (folder, server) = (tempfile::tempdir().expect("a folder"), Server::start());
     let window = Window { age: HOUR, ids: 1 };
-    let before = Embedded::open(embedded::Config { window, ..config(folder.path()) }, Clock::default());
+    let limits = Limits { window, ..Limits::default() };
+    let before = Embedded::open(embedded::Config { limits, ..config(folder.path()) }, Clock::default());
     let before = before.expect("it opens");
     for number in [1, 2, 1] {
         store(&before, number..number + 1, &[webhook(1)]).await;
@@ -246,7 +247,8 @@ async fn a_directory_that_is_in_use_or_has_no_journal_is_told_apart_and_left_alo
 async fn ids_of_a_namespace_that_nothing_names_are_left_out_until_somebody_names_it() {
     let (folder, server) = (tempfile::tempdir().expect("a folder"), Server::start());
     let events = Bounds { bytes: 0, age: HOUR };
-    let before = Embedded::open(embedded::Config { events, ..config(folder.path()) }, Clock::default());
+    let limits = Limits { events, ..Limits::default() };
+    let before = Embedded::open(embedded::Config { limits, ..config(folder.path()) }, Clock::default());
     let before = before.expect("it opens");
     store(&before, 0..5, &[]).await;
     drop(before);

@@ -8,7 +8,7 @@
 //! If the test fails, what Herald logged is shown.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +198,11 @@ impl HeraldProcess {
     pub fn url_and_ca_file(&self) -> (String, PathBuf) {
         let ingestion = self.process.as_ref().expect("it runs").ingestion;
         (format!("https://{ingestion}"), self.directory.path().join("ca.crt"))
+    }
+
+    /// The directory of its journal.
+    pub fn journal(&self) -> &Path {
+        &self.journal
     }
 
     /// A client that trusts its certificate.

@@ -11,7 +11,7 @@ use super::{opened, soon, store, webhook};
 use crate::journal::inspect::{AttemptFilter, KeptFilter};
 use crate::journal::jetstream::import::Import;
 use crate::journal::jetstream::{Config, Credentials, JetStream};
-use crate::journal::limits::Bounds;
+use crate::journal::limits::{Bounds, Limits};
 use crate::journal::{DeathNote, Inspect, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, EventKey, Ordering, Timestamp, WebhookUid};
 
@@ -43,15 +43,16 @@ async fn the_rights_in_the_values_for_nats_suffice_for_all_that_dispatchers_do()
         snapshot_every: 40,
         sweep: Duration::from_millis(50),
         recent_bytes: 0,
-        events: Bounds { bytes: 0, age: Duration::ZERO },
+        limits: Limits { events: Bounds { bytes: 0, age: Duration::ZERO }, ..Limits::default() },
         ..Config::new(server.url())
     };
     let first = opened(config.clone()).await;
     let held = webhook(1);
     store(&first, 0..10, &[held]).await;
     // It has the streams changed, and reads what the first has written.
-    let attempts = Bounds { age: Duration::from_hours(1), ..config.attempts };
-    let second = opened(Config { attempts, ..config.clone() }).await;
+    let attempts = Bounds { age: Duration::from_hours(1), ..config.limits.attempts };
+    let limits = Limits { attempts, ..config.limits };
+    let second = opened(Config { limits, ..config.clone() }).await;
     let both = [&first, &second];
     let claimed = async {
         loop {
