@@ -98,7 +98,11 @@ impl Dispatchers {
         self.hands[number].show(&self.clock, &mut command);
         let servers: Vec<String> =
             (0..SERVERS).map(|n| format!("nats://{}:4222", Ground::address_for(n, number))).collect();
-        let flags = ["--namespace", &bench.cluster.namespace, "--journal-nats", &servers.join(",")];
+        let monitoring: Vec<String> =
+            (0..SERVERS).map(|n| format!("http://{}:8222", Ground::address(n))).collect();
+        let (servers, monitoring) = (servers.join(","), monitoring.join(","));
+        let place = ["--journal-nats", &servers, "--nats-monitoring", &monitoring];
+        let flags = [["--namespace", &bench.cluster.namespace].as_slice(), &place].concat();
         Herald::dispatcher(command, bench, &format!("dispatcher-{number}"), &flags)
     }
 }

@@ -77,7 +77,8 @@ struct Round {
 
 /// The flags of a dispatcher on these servers.
 fn flags(cluster: &Cluster) -> Vec<String> {
-    ["--journal-nats", &cluster.urls(), "--nats-sync-unchecked"].map(str::to_owned).into()
+    let monitoring: Vec<String> = cluster.servers.iter().map(nats::Server::monitoring).collect();
+    ["--journal-nats", &cluster.urls(), "--nats-monitoring", &monitoring.join(",")].map(str::to_owned).into()
 }
 
 fn dispatcher(bench: &Bench, cluster: &Cluster, number: usize, more: &[&str]) -> Herald {
