@@ -178,17 +178,22 @@ impl Core {
     }
 
     /// Whether the log has been read, and its server is there.
-    pub fn is_open(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         self.caught_up()
             && self.client.connection_state() == async_nats::connection::State::Connected
             && !self.shutdown.is_cancelled()
     }
 
-    /// Waits until it is open.
-    pub async fn ready(&self) {
+    /// The same, and something was stored of late.
+    pub fn is_open(&self) -> bool {
+        self.is_connected() && self.lock().lease_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits until it is so.
+    pub async fn when(&self, is_so: impl Fn(&Self) -> bool) {
         loop {
             let moved = self.moved.notified();
-            if self.is_open() {
+            if is_so(self) {
                 return;
             }
             // The connection says nothing when it is there again.

@@ -80,7 +80,11 @@ impl Import {
     /// # Errors
     /// A part of it went before.
     pub async fn ready(&self) -> Result<(), WriteError> {
-        self.core.shutdown.run_until_cancelled(self.core.ready()).await.ok_or(WriteError::Behind)
+        self.core
+            .shutdown
+            .run_until_cancelled(self.core.when(Core::is_connected))
+            .await
+            .ok_or(WriteError::Behind)
     }
 
     /// The time on the journal's clock.

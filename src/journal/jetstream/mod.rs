@@ -144,7 +144,7 @@ impl JetStream {
         &self.0.core.metrics
     }
 
-    /// Whether it takes and gives anything: not before the log was read, nor while NATS is away.
+    /// Whether it takes and gives anything: not before the log was read, nor while NATS stores nothing.
     pub fn is_open(&self) -> bool {
         self.0.core.is_open()
     }
@@ -156,7 +156,7 @@ impl JetStream {
 
     /// Waits until it is open.
     pub async fn ready(&self) {
-        self.0.core.ready().await;
+        self.0.core.when(Core::is_open).await;
     }
 
     /// Writes changes that anybody may make, and waits until they were read.
