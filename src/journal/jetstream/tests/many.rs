@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::nats::{Cluster, Server};
-use super::{Arrived, deliver, dispatcher, event, soon, store, webhook};
-use crate::journal::jetstream::JetStream;
+use super::{Arrived, deliver, dispatcher, event, opened, soon, store, webhook};
+use crate::journal::jetstream::{Config, JetStream};
 use crate::journal::{Append, Appended, Inspect, Journal};
 use crate::model::{Ordering, WebhookUid};
 
@@ -216,4 +216,25 @@ async fn nothing_is_lost_when_a_server_is_killed_and_two_of_three_stop_acceptanc
     cluster.servers[other].restart();
     store(&fleet.journals[0], 40..60, &webhooks).await;
     fleet.arrived.all(&webhooks, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heralds_with_prefixes_of_their_own_share_servers_and_nothing_else() {
+    let server = Server::start();
+    let with_prefix =
+        |prefix: &str| Config { prefix: prefix.to_owned(), replicas: 1, ..Config::new(server.url()) };
+    let (one, other) = (opened(with_prefix("one")).await, opened(with_prefix("other")).await);
+    let webhook = webhook(1);
+    store(&one, 0..3, &[webhook]).await;
+    let again = Append { event: event(0, 0), webhooks: vec![webhook] };
+    assert_eq!(soon(other.append(vec![again])).await, [Appended::Stored], "it knows nothing of the first");
+    for (journal, pending) in [(&one, 3), (&other, 1)] {
+        let runs = async {
+            while !journal.runs(webhook) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(runs).await;
+        assert_eq!(soon(journal.depth(webhook)).await.expect("open").pending, pending);
+    }
 }
