@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::nats::Server;
 use super::{Arrived, deliver, opened, soon, store, webhook};
-use crate::journal::jetstream::{Config, JetStream};
+use crate::journal::jetstream::{Config, JetStream, snapshot};
 use crate::journal::limits::{Bounds, Limits};
 use crate::journal::{Inspect, Journal};
 use crate::model::Ordering;
@@ -84,4 +84,28 @@ async fn owners_stay_owners_while_the_messages_that_say_so_go() {
     }
     shortened(&journal, 100).await;
     assert_eq!(arrived.repeated(), 0);
+}
+
+/// Whoever begins reads the one that counts, whatever stands between its pieces.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_snapshots_that_are_written_at_one_time_one_counts_and_is_read() {
+    let server = Server::start();
+    let one = opened(Config { replicas: 1, ..Config::new(server.url()) }).await;
+    let other = opened(Config { replicas: 1, ..Config::new(server.url()) }).await;
+    store(&one, 0..50, &[webhook(1)]).await;
+    let core = &one.0.core;
+    let (position, deliveries, bytes) = {
+        let inner = core.lock();
+        (inner.position, inner.fold.deliveries(), snapshot::encode(&inner))
+    };
+    let piece = bytes.len().div_ceil(20);
+    let write = |journal: &JetStream| {
+        let (journal, bytes) = (journal.clone(), bytes.clone());
+        async move { snapshot::store(&journal.0.core, position, &bytes, piece).await }
+    };
+    let (first, second) = soon(async { tokio::join!(write(&one), write(&other)) }).await;
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let read = snapshot::read(&core.snapshots, &core.names.snapshot_end(), core.config.limits.window).await;
+    let read = read.expect("it is whole").expect("there is one");
+    assert_eq!((read.position, read.fold.deliveries()), (position, deliveries));
 }
