@@ -170,7 +170,7 @@ impl Assembly {
             listen(ingestion.listen).await.with_context(|| format!("--listen {}", ingestion.listen))?;
         let quotas = self.quotas(quota, journal);
         let journal = Engine::open(journal.place(&self.instance()), clock.clone()).await?;
-        journal.metrics().register(&mut self.registry);
+        journal.register(&mut self.registry);
         let (ready, live) = (journal.clone(), journal.clone());
         self.health.ready.push(Check::new("journal", move || ready.is_open()));
         self.health.live.push(Check::new("journal", move || live.is_alive()));

@@ -1,13 +1,14 @@
 //! The engine that was chosen when the program began: the only place that knows which.
 
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus_client::registry::Registry;
 
 use super::calendar::Calendar;
 use super::embedded::{self, Embedded, EmbeddedLane, EmbeddedLease};
 use super::inspect::{AttemptFilter, Cursor, Kept, KeptFilter, LetterId, Page, PendingDelivery};
 use super::jetstream::{self, JetStream, JetStreamLane, JetStreamLease};
-use super::metrics::Metrics;
 use super::{
     Append, Appended, AskError, Attempt, ClaimError, DeadLetter, Delivery, Depth, Inspect, Journal, Lane,
     LaneState, Lease, Lost, Outcome, Question, Settled, Unavailable,
@@ -70,9 +71,13 @@ impl Engine {
         })
     }
 
-    /// What it counts, to be registered.
-    pub fn metrics(&self) -> &Metrics {
-        either!(self, engine => engine.metrics())
+    /// Makes what it counts part of what is scraped.
+    pub fn register(&self, registry: &mut Registry) {
+        either!(self, engine => engine.metrics()).register(registry);
+        match self {
+            Self::Embedded(engine) => engine.metrics().volume.register(registry),
+            Self::JetStream(engine) => engine.metrics().nats.register(registry),
+        }
     }
 
     /// Whether it takes and gives anything now.

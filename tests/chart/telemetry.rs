@@ -14,7 +14,10 @@ fn samples() -> BTreeSet<String> {
     controller::Metrics::default().register(&mut registry);
     dispatch::Metrics::default().register(&mut registry);
     ingest::Metrics::default().register(&mut registry);
-    journal::metrics::Metrics::default().register(&mut registry);
+    let of_the_journal = journal::metrics::Metrics::default();
+    of_the_journal.register(&mut registry);
+    of_the_journal.volume.register(&mut registry);
+    of_the_journal.nats.register(&mut registry);
     outbound::Metrics::default().register(&mut registry);
     certificates::Metrics::default().register(&mut registry);
     // A family without samples is not encoded, and the registry gives no list of its names: only its debug text does.

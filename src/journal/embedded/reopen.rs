@@ -69,7 +69,7 @@ fn reopen(core: &Arc<Core>, lock: &Arc<File>, suspect: bool) -> Option<Writer> {
         match attempt(core, lock, suspect) {
             Ok((store, counters)) => {
                 let store = Arc::new(store);
-                core.metrics.reopened.inc();
+                core.metrics.volume.reopened.inc();
                 tracing::info!("the journal is open again");
                 let writer = Writer::new(Arc::clone(core), Arc::clone(&store), counters);
                 core.go_on(store, counters.next_seq);

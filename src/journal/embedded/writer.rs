@@ -186,7 +186,7 @@ impl Writer {
             space.pretend = Arc::clone(&core.pretended_space);
         }
         space.ask(counters.live_bytes);
-        core.metrics.free.set(gauge(space.free));
+        core.metrics.volume.free.set(gauge(space.free));
         let calendar = core.note_day();
         Self {
             core,
@@ -278,7 +278,7 @@ impl Writer {
             point::reach("committed");
             let took = self.store.sync()?;
             point::reach("synced");
-            self.core.metrics.fsync.observe(took.as_secs_f64());
+            self.core.metrics.volume.fsync.observe(took.as_secs_f64());
             self.unsynced = None;
             self.core.set_durable(self.next_seq);
         }
@@ -381,9 +381,9 @@ impl Writer {
         self.compact_if_worth();
         let metrics = &self.core.metrics;
         metrics.live.set(gauge(self.live_bytes));
-        metrics.disk.set(gauge(self.store.disk_bytes()?));
-        metrics.free.set(gauge(self.space.free));
-        metrics.window.set(self.core.spaces.held(now).as_secs_f64());
+        metrics.volume.disk.set(gauge(self.store.disk_bytes()?));
+        metrics.volume.free.set(gauge(self.space.free));
+        metrics.volume.window.set(self.core.spaces.held(now).as_secs_f64());
         Ok(())
     }
 

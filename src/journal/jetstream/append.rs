@@ -13,6 +13,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -266,7 +267,11 @@ async fn store(core: &Core, group: Vec<Call>) {
             Outgoing { subject: subject.clone(), headers, body }
         })
         .collect();
+    let sent = Instant::now();
     let stored = publish_all(&core.client, messages).await;
+    if stored.is_ok() {
+        core.metrics.nats.append.observe(sent.elapsed().as_secs_f64());
+    }
     let mut inner = core.lock();
     match &stored {
         Ok(last) => {

@@ -274,10 +274,14 @@ impl Core {
         match part.own(epoch, owner, owner == Some(self.me.as_str())) {
             Owned::AsBefore => {}
             Owned::Lost => {
+                self.metrics.nats.lost.inc();
                 tracing::warn!(partition = index, owner, "another dispatcher has taken a partition over");
                 self.lose(inner, index);
             }
-            Owned::Won => {
+            Owned::Won { from_another } => {
+                if from_another {
+                    self.metrics.nats.takeovers.inc();
+                }
                 inner.offer_all(index);
                 self.offered.notify_one();
                 tracing::debug!(partition = index, epoch, "a partition is run here");

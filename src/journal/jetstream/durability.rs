@@ -31,7 +31,7 @@ use self::ask::Asker;
 use self::verdict::{Gap, Home, Look, Syncing, Verdict, judge};
 use super::config::{Config, Durability};
 use super::streams::OpenError;
-use crate::journal::metrics::Metrics;
+use crate::journal::metrics::Nats;
 
 pub use self::verdict::Servers;
 
@@ -78,7 +78,7 @@ pub struct Checker {
     monitoring: Monitoring,
     streams: Vec<(String, Stream<()>)>,
     replicas: usize,
-    metrics: Metrics,
+    metrics: Nats,
 }
 
 impl Checker {
@@ -89,7 +89,7 @@ impl Checker {
     pub fn new(
         config: &Config,
         streams: Vec<(String, Stream<()>)>,
-        metrics: &Metrics,
+        metrics: &Nats,
     ) -> Result<Option<Self>, OpenError> {
         let monitoring = match &config.durability {
             Durability::Unchecked => return Ok(None),

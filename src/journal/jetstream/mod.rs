@@ -32,6 +32,7 @@ mod core;
 mod dead;
 mod durability;
 mod fold;
+mod gauges;
 mod history;
 pub mod import;
 mod lane;
@@ -126,6 +127,7 @@ impl JetStream {
         tasks.spawn(append::run(Arc::clone(&core), calls));
         tasks.spawn(partitions::renew(Arc::clone(&core)));
         tasks.spawn(partitions::run(Arc::clone(&core)));
+        tasks.spawn(gauges::run(Arc::clone(&core)));
         tasks.spawn(chores::run(Arc::clone(&core)));
         tasks.spawn(sweep::run(Arc::clone(&core)));
         tasks.spawn(history::run(Arc::clone(&core), Arc::clone(&waiting)));
@@ -207,7 +209,7 @@ async fn connect(
     let [log_source, letters, _, snapshots] = &sources;
     let kept = [(names.log(), log_source), (names.dead(), letters), (names.snapshots(), snapshots)];
     let kept = kept.map(|(name, source)| (name, source.stream().clone())).into();
-    let checker = Checker::new(&config, kept, &metrics)?;
+    let checker = Checker::new(&config, kept, &metrics.nats)?;
     if let Some(checker) = &checker {
         checker.at_start().await?;
     }

@@ -6,6 +6,7 @@ pub(in crate::journal) mod nats;
 mod ask;
 mod away;
 mod durability;
+mod gauges;
 mod many;
 mod rights;
 mod sweep;

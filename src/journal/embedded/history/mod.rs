@@ -53,7 +53,7 @@ impl History {
     pub fn open(folder: &Path, attempts: Bounds, events: Bounds, metrics: &Metrics) -> io::Result<Self> {
         Ok(Self {
             attempts: Log::open(folder.join("attempts"), attempts, metrics.attempts_lost.clone())?,
-            events: Log::open(folder.join("events"), events, metrics.events_not_kept.clone())?,
+            events: Log::open(folder.join("events"), events, metrics.volume.events_not_kept.clone())?,
         })
     }
 

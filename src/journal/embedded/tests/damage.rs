@@ -222,7 +222,7 @@ async fn damage_in_a_table_costs_what_is_in_its_block_and_the_lane_goes_on() {
             unreadable < 300 || of_index,
             "seed {seed}, round {round}: {unreadable} unreadable, by byte {at} of {length}"
         );
-        salvaged += u64::from(metrics.reopened.get() > 0);
+        salvaged += u64::from(metrics.volume.reopened.get() > 0);
         lost += unreadable;
         // A compaction may meet the damage as well, and then the store is salvaged once more.
         soon(async {

@@ -130,7 +130,7 @@ async fn a_failed_fsync_leaves_the_answer_unknown_and_the_same_journal_goes_on_w
     drop(lane);
     assert!(journal.is_alive());
     until_open(&journal).await;
-    assert_eq!(journal.metrics().reopened.get(), 1);
+    assert_eq!(journal.metrics().volume.reopened.get(), 1);
     let again = soon(journal.append(vec![append("b", &[1])])).await;
     assert!(matches!(again[..], [Appended::Stored | Appended::Duplicate]), "{again:?}");
     assert_eq!(soon(journal.unclaimed()).await, [webhook(1)], "the lane is named anew");

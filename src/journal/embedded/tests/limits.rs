@@ -154,7 +154,7 @@ async fn a_full_disk_refuses_delivers_on_and_takes_again_when_there_is_room() {
         let metrics = journal.metrics();
         soon(async move {
             // The writer asks once in a second.
-            while metrics.free.get() != i64::try_from(bytes).expect("a number") {
+            while metrics.volume.free.get() != i64::try_from(bytes).expect("a number") {
                 tokio::task::yield_now().await;
             }
         })
@@ -198,7 +198,7 @@ async fn the_disk_is_full_before_what_waits_has_no_room_for_its_outcomes() {
     free(2100);
     let metrics = journal.metrics();
     soon(async {
-        while metrics.free.get() != 2100 {
+        while metrics.volume.free.get() != 2100 {
             tokio::task::yield_now().await;
         }
     })

@@ -14,7 +14,7 @@ async fn a_writer_that_panics_answers_unknown_and_goes_on_with_what_is_durable()
     journal.0.core.panics.store(true, Ordering::Relaxed);
     assert_eq!(soon(journal.append(vec![append("during", &[1])])).await, [Appended::Unknown]);
     soon(async {
-        while journal.metrics().reopened.get() == 0 || !journal.is_open() {
+        while journal.metrics().volume.reopened.get() == 0 || !journal.is_open() {
             tokio::task::yield_now().await;
         }
     })

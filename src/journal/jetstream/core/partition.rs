@@ -45,8 +45,8 @@ pub struct Partition {
 pub enum Owned {
     /// Nothing is otherwise than before.
     AsBefore,
-    /// It is this dispatcher's from now on.
-    Won,
+    /// It is this dispatcher's from now on; whether another had not given it back.
+    Won { from_another: bool },
     /// It is another's.
     Lost,
 }
@@ -75,8 +75,8 @@ impl Partition {
                 self.mine = Some(epoch);
                 self.leaving = false;
                 // It was not given back: its owner may be late to break off what runs.
-                self.in_order_from = before.map(|_| Instant::now() + LAST_ATTEMPT);
-                Owned::Won
+                self.in_order_from = before.as_ref().map(|_| Instant::now() + LAST_ATTEMPT);
+                Owned::Won { from_another: before.is_some_and(|before| Some(before.as_str()) != owner) }
             }
         }
     }

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::registry::Registry;
 use reqwest::Url;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::gauges::scraped;
 use super::nats::{Cluster, Server};
 use super::{SOON, opened, soon, store, webhook};
 use crate::journal::jetstream::durability::Monitoring;
@@ -31,15 +30,6 @@ async fn refused(config: Config) -> OpenError {
         Ok(_) => panic!("it was opened"),
         Err(error) => error,
     }
-}
-
-/// The lines of a metric as they are scraped.
-fn scraped(journal: &JetStream, metric: &str) -> Vec<String> {
-    let mut registry = Registry::default();
-    journal.metrics().register(&mut registry);
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("text");
-    text.lines().filter(|line| line.starts_with(metric)).map(str::to_owned).collect()
 }
 
 /// A server of something else, that says more than anybody wants to know.

@@ -64,7 +64,7 @@ async fn child() {
     // The failure may be met only by this one.
     soon(store_until_answered(&journal, vec![append("third", &[1, 2])])).await;
     ledger.say("STORED third 1,2");
-    ledger.say(&format!("REOPENED {}", journal.metrics().reopened.get()));
+    ledger.say(&format!("REOPENED {}", journal.metrics().volume.reopened.get()));
     soon(journal.close()).await.expect("closed");
 }
 

@@ -66,7 +66,7 @@ async fn child() {
     let last = vec![Append { event: event("last", "u"), webhooks: vec![webhook(1), webhook(5)] }];
     soon(store_until_answered(&journal, last)).await;
     ledger.say("STORED last 1,5");
-    ledger.say(&format!("REOPENED {}", journal.metrics().reopened.get()));
+    ledger.say(&format!("REOPENED {}", journal.metrics().volume.reopened.get()));
     deliverer.abort();
     journal.close().await.expect("closed");
 }

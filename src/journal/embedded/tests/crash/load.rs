@@ -56,7 +56,7 @@ async fn child() {
             let nth = 1 + dice.below(3);
             disk::fail(&faults, &format!("{} EIO {nth}", ["fsync", "dirsync", "write"][dice.below(3)]));
         }
-        if fails && at >= events && journal.metrics().reopened.get() == 0 {
+        if fails && at >= events && journal.metrics().volume.reopened.get() == 0 {
             // Chance has met none; each append is fsynced.
             disk::fail(&faults, "fsync EIO 1");
         }
@@ -80,7 +80,7 @@ async fn child() {
     }
     if fails {
         disk::fail(&faults, "");
-        ledger.say(&format!("REOPENED {}", journal.metrics().reopened.get()));
+        ledger.say(&format!("REOPENED {}", journal.metrics().volume.reopened.get()));
         while !journal.is_open() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
