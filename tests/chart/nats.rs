@@ -238,17 +238,25 @@ fn the_servers_are_asked_how_they_sync_unless_somebody_takes_the_loss() {
     }
 }
 
+/// A disk of NATS is none of Herald's, and a volume has no leases.
 #[test]
-fn no_alert_asks_for_a_disk_that_is_none_of_heralds() {
+fn the_alerts_are_those_of_every_journal_and_of_the_engine_that_keeps_it() {
     let rules = |objects: &[Value]| {
         let rule = of_kind(objects, "PrometheusRule").remove(0);
-        let rules = rule["spec"]["groups"][0]["rules"].as_array().unwrap();
-        rules.iter().map(|rule| (rule["alert"].clone(), rule.clone())).collect::<Vec<_>>()
+        let groups = rule["spec"]["groups"].as_array().unwrap();
+        let names = groups.iter().map(|group| group["name"].as_str().unwrap().to_owned());
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+        let asked = rules.clone().map(|rule| rule["expr"].to_string()).collect::<String>();
+        (names.collect::<Vec<_>>(), rules.count(), asked)
     };
     let enabled = "monitoring.prometheusRule.enabled=true";
-    let (plain, nats) = (rules(&objects(&["--set", enabled])), rules(&with(&[enabled])));
-    let left_out: Vec<_> = plain.iter().filter(|rule| !nats.contains(rule)).map(|(name, _)| name).collect();
-    assert_eq!(left_out, ["HeraldDiskNearlyFull", "HeraldDiskFull"]);
+    let (names, count, asked) = rules(&objects(&["--set", enabled]));
+    assert_eq!(names, ["herald", "herald-embedded"]);
+    assert!(count > 10 && asked.contains("_disk_free_bytes") && !asked.contains("_nats_"), "{asked}");
+    let (names, count, asked) = rules(&with(&[enabled]));
+    assert_eq!(names, ["herald", "herald-nats"]);
+    assert!(count > 10 && !asked.contains("_disk_") && !asked.contains("_reopened_"), "{asked}");
+    assert!(asked.contains("_nats_open"), "{asked}");
 }
 
 #[test]

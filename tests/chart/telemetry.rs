@@ -6,7 +6,7 @@ use herald::{certificates, controller, dispatch, ingest, journal, outbound};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
-use super::render::{documents, file, objects};
+use super::render::{chart, documents, file, objects};
 
 /// The names that samples of controller and dispatcher may have.
 fn samples() -> BTreeSet<String> {
@@ -47,13 +47,20 @@ fn asked(expression: &str) -> Vec<&str> {
     words.filter(|word| word.starts_with("herald_")).collect()
 }
 
+/// The alerts of a file.
+fn alerts(name: &str) -> Vec<Value> {
+    let file = documents(&file(&format!("files/{name}.yaml"))).remove(0);
+    let groups = file["groups"].as_array().unwrap();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).cloned().collect()
+}
+
+/// The files of alerts: of every journal, and of each engine.
+const FILES: [&str; 3] = ["alerts", "alerts-embedded", "alerts-nats"];
+
 #[test]
 fn every_alert_asks_for_metrics_that_there_are() {
     let samples = samples();
-    let alerts = documents(&file("files/alerts.yaml")).remove(0);
-    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
-    assert!(rules.len() >= 10);
-    for rule in rules {
+    for rule in &FILES.map(alerts).concat() {
         let names = asked(rule["expr"].as_str().unwrap());
         assert!(!names.is_empty(), "{rule}");
         for name in names {
@@ -72,9 +79,10 @@ fn alerts_of_the_disk_go_by_the_limits_that_the_dispatcher_was_given() {
         ["monitoring.prometheusRule.enabled=true", "journal.reserve=1048576", "journal.maxBytes=7340032"];
     let objects = objects(&values.map(|value| ["--set", value]).concat());
     let rule = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
-    let rules = rule["spec"]["groups"][0]["rules"].as_array().unwrap();
+    let groups = rule["spec"]["groups"].as_array().unwrap();
+    let rules: Vec<_> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
     let expression = |alert: &str| {
-        let rule = rules.iter().find(|rule| rule["alert"] == alert);
+        let rule = rules.iter().find(|rule| rule["alert"] == alert).copied();
         rule.unwrap_or_else(|| panic!("there is no {alert}"))["expr"].as_str().unwrap()
     };
     let [live, free] = ["herald_journal_live_bytes", "herald_journal_disk_free_bytes"];
@@ -83,14 +91,44 @@ fn alerts_of_the_disk_go_by_the_limits_that_the_dispatcher_was_given() {
     assert_eq!(expression("HeraldDiskFull"), format!("{free} < 1048576 + {live} / 16"));
 }
 
-/// What is counted of a failing disk, and who is told.
+/// What is counted of a failing journal, and who is told.
 #[test]
-fn no_count_of_a_failing_disk_goes_unheard() {
-    let alerts = documents(&file("files/alerts.yaml")).remove(0);
-    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
-    let all: BTreeSet<_> = rules.iter().flat_map(|rule| asked(rule["expr"].as_str().unwrap())).collect();
-    for counter in ["damages_total", "unreadable_deliveries_total", "reopened_total"] {
-        assert!(all.contains(format!("herald_journal_{counter}").as_str()), "no alert asks for {counter}");
+fn no_count_of_a_failing_journal_goes_unheard() {
+    let of_each = [
+        ("alerts-embedded", &["damages_total", "unreadable_deliveries_total", "reopened_total"][..]),
+        (
+            "alerts-nats",
+            &[
+                "damages_total",
+                "unreadable_deliveries_total",
+                "nats_open",
+                "nats_partitions_without_owner",
+                "nats_lease_age_seconds",
+                "nats_takeovers_total",
+                "nats_append_duration_seconds_bucket",
+                "nats_sync_always",
+            ],
+        ),
+    ];
+    for (file, metrics) in of_each {
+        let rules = alerts(file);
+        let all: BTreeSet<_> = rules.iter().flat_map(|rule| asked(rule["expr"].as_str().unwrap())).collect();
+        for metric in metrics {
+            assert!(
+                all.contains(format!("herald_journal_{metric}").as_str()),
+                "{file}: none asks for {metric}"
+            );
+        }
+    }
+}
+
+/// Whoever is woken by one finds what to do.
+#[test]
+fn each_alert_of_a_journal_stands_in_the_docs_with_what_to_do() {
+    let docs = std::fs::read_to_string(chart().join("../../docs/operations.md")).unwrap();
+    for rule in ["alerts-embedded", "alerts-nats"].map(alerts).concat() {
+        let row = format!("| `{}` |", rule["alert"].as_str().unwrap());
+        assert!(docs.contains(&row), "docs/operations.md has no {row}");
     }
 }
 
