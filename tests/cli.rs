@@ -64,27 +64,22 @@ fn what_cannot_be_read_ends_with_2() {
     assert_eq!(herald(&["validate"], "").status.code(), Some(2));
 }
 
-/// The arguments of the Job in examples/, with another directory.
-fn import_from(directory: &Path) -> Output {
+#[test]
+fn the_import_of_the_example_finds_no_journal_in_an_empty_directory_and_makes_none() {
     let text = std::fs::read_to_string("examples/journal-import.yaml").unwrap();
     let job: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     let arguments = job["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    let directory = format!("--journal-dir={}", directory.display());
+    let folder = tempfile::tempdir().unwrap();
+    let directory = format!("--journal-dir={}", folder.path().display());
     let arguments: Vec<_> = arguments
         .iter()
         .map(|argument| argument.as_str().unwrap())
         .map(|argument| if argument.starts_with("--journal-dir=") { &directory } else { argument })
         .collect();
     assert!(arguments.contains(&directory.as_str()), "{arguments:?}");
-    herald(&arguments, "")
-}
-
-#[test]
-fn an_import_of_no_journal_ends_with_1_and_makes_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = import_from(folder.path());
+    let output = herald(&arguments, "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = text(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("herald: there is no journal in ") && said.contains("--journal-dir"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -30,7 +30,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. Each has seeds, and a program in `fuzz/fuzz_targets`.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     ("allowance", crate::outbound::fuzz::allowance),
     ("answer", crate::outbound::fuzz::answer),
     ("answers", crate::cli::fuzz::answers),
@@ -47,8 +47,10 @@ pub const TARGETS: [Target; 18] = [
     ("send", crate::cli::fuzz::send),
     ("segments", crate::journal::embedded::fuzz::segments),
     ("signing_secret", crate::outbound::fuzz::signing_secret),
+    ("snapshot", crate::journal::jetstream::fuzz::snapshot),
     ("tls_settings", crate::outbound::fuzz::tls_settings),
     ("uri", crate::api::fuzz::uri),
+    ("wire", crate::journal::jetstream::fuzz::wire),
 ];
 
 /// Holds a target's property against some bytes.

@@ -142,7 +142,7 @@ pub struct Ledger {
     pub letters: Count,
     /// Ids of events that have ended.
     pub ids: Count,
-    /// Ids of a namespace whose name nothing says: they were left out.
+    /// Those of a namespace whose name nothing says: they were left out.
     pub unnamed: u64,
     /// Deliveries and letters that cannot be read: they were left out.
     pub unreadable: u64,
@@ -152,8 +152,7 @@ impl Ledger {
     /// Whether all that was to be moved is durable on NATS.
     pub fn is_complete(&self) -> bool {
         let all = [self.events, self.deliveries, self.letters, self.ids];
-        self.unnamed + self.unreadable == 0
-            && all.iter().all(|count| count.read == count.written + count.there)
+        self.unreadable == 0 && all.iter().all(|count| count.read == count.written + count.there)
     }
 }
 
@@ -210,15 +209,15 @@ pub async fn run(
     let (ids, kept) =
         tokio::task::spawn_blocking(move || Ok::<_, StoreError>((export.ids()?, export.namespaces()?)))
             .await??;
-    let named = namespaces.into_iter().chain(kept).chain(names.iter().cloned());
-    let named: HashMap<u64, String> = named.map(|name| (short_hash(&name), name)).collect();
+    let all = namespaces.into_iter().chain(kept).chain(names.iter().cloned());
+    let by_hash: HashMap<u64, String> = all.map(|name| (short_hash(&name), name)).collect();
     let mut by_namespace: HashMap<u64, Vec<EventKey>> = HashMap::new();
     for Id { key, namespace } in ids.into_iter().filter(|id| !known.contains(&id.key)) {
         by_namespace.entry(namespace).or_default().push(key);
     }
     for (hash, ids) in by_namespace {
         moving.ledger.ids.read += ids.len() as u64;
-        let Some(namespace) = named.get(&hash) else {
+        let Some(namespace) = by_hash.get(&hash) else {
             moving.ledger.unnamed += ids.len() as u64;
             continue;
         };

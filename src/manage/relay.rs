@@ -18,18 +18,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::TestAnswer;
 use super::problem::Problem;
 use super::server::Api;
-use super::test::Trial;
+use super::test::{Trial, longest};
 use crate::access::Review;
 use crate::journal::{AskError, Inspect, Question};
 use crate::model::EventType;
 
 /// How much longer than the one that tries it, whoever asked that one waits.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// How long tests that have begun are waited for at the end.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What one dispatcher asks another.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,7 +46,7 @@ struct Asked {
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
-    Tested(TestAnswer),
+    Tested(Box<TestAnswer>),
     Held { reason: String, message: String },
     Busy(String),
     Malformed(String),
@@ -52,7 +56,7 @@ enum Answer {
 impl From<Result<TestAnswer, Problem>> for Answer {
     fn from(result: Result<TestAnswer, Problem>) -> Self {
         match result {
-            Ok(answer) => Self::Tested(answer),
+            Ok(answer) => Self::Tested(Box::new(answer)),
             Err(Problem::Held { reason, message }) => Self::Held { reason, message },
             Err(Problem::Busy(message)) => Self::Busy(message),
             Err(Problem::Malformed(message)) => Self::Malformed(message),
@@ -70,7 +74,7 @@ impl From<Result<TestAnswer, Problem>> for Answer {
 impl From<Answer> for Result<TestAnswer, Problem> {
     fn from(answer: Answer) -> Self {
         match answer {
-            Answer::Tested(answer) => Ok(answer),
+            Answer::Tested(answer) => Ok(*answer),
             Answer::Held { reason, message } => Err(Problem::Held { reason, message }),
             Answer::Busy(message) => Err(Problem::Busy(message)),
             Answer::Malformed(message) => Err(Problem::Malformed(message)),
@@ -121,6 +125,8 @@ pub(super) async fn answer<J: Inspect, R: Review>(api: Arc<Api<J, R>>, shutdown:
             }
         });
     }
+    // What is being tried ends with the attempts of this process.
+    let _ = timeout(LAST, async { while open.join_next().await.is_some() {} }).await;
 }
 
 async fn tried<J: Inspect, R: Review>(api: &Api<J, R>, question: &Question) -> Result<TestAnswer, Problem> {
@@ -137,8 +143,7 @@ async fn tried<J: Inspect, R: Review>(api: &Api<J, R>, question: &Question) -> R
     if !Trial::is_id(&id) {
         return Err(malformed("an id that no test has"));
     }
-    let longest = api.longest(known.as_deref());
-    Trial { webhook, namespace, id, event_type }.run(api.around(), longest).await
+    Trial { webhook, namespace, id, event_type }.run(api.around(), longest(known.as_deref())).await
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::answers::{EventHead, TestAnswer, TestRequest};
 use super::problem::Problem;
 use super::relay;
-use super::server::{Api, Shared, Surroundings};
+use super::server::{Shared, Surroundings};
 use crate::access::{Action, Review};
 use crate::dispatch::{Answered, Purpose};
 use crate::journal::Inspect;
@@ -51,7 +51,7 @@ pub(super) async fn run<J: Inspect, R: Review>(
         EventType::ALL.into_iter().find(wants).unwrap_or(EventType::UserCreated)
     };
     let trial = Trial { webhook: uid, namespace, id: Trial::new_id(), event_type };
-    let (around, longest) = (api.around(), api.longest(known.as_deref()));
+    let (around, longest) = (api.around(), longest(known.as_deref()));
     let answer = if around.journal.runs(uid) {
         trial.run(around, longest).await
     } else {
@@ -133,11 +133,9 @@ impl Trial {
     }
 }
 
-impl<J: Inspect, R: Review> Api<J, R> {
-    /// How long a test of a webhook may take.
-    pub(super) fn longest(&self, known: Option<&Known>) -> Duration {
-        known.map_or(Duration::ZERO, |known| known.settings.policy.timeout) + PATIENCE
-    }
+/// How long a test of a webhook may take.
+pub(super) fn longest(known: Option<&Known>) -> Duration {
+    known.map_or(Duration::ZERO, |known| known.settings.policy.timeout) + PATIENCE
 }
 
 /// What is asked for. A body is read only of who was let in, and kept as what it says: its frames

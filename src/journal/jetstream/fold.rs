@@ -294,6 +294,9 @@ impl Fold {
             held.left += more;
             return;
         }
+        if more == 0 {
+            return;
+        }
         let (namespace, space) = self.space(namespace);
         space.queued += u64::from(*size);
         self.live += u64::from(*size);
@@ -301,12 +304,14 @@ impl Fold {
     }
 
     fn sample(&mut self, sequence: u64, index: &AppendIndex) {
-        self.bytes += index.events.iter().map(|event| u64::from(event.size)).sum::<u64>();
+        let bytes = index.events.iter().map(|event| u64::from(event.size)).sum();
+        self.bytes = self.bytes.saturating_add(bytes);
         // A dispatcher whose clock is behind must not make what came before look older.
         let at = self.samples.back().map_or(index.accepted_at, |last| last.at.max(index.accepted_at));
         let sample = Sample { sequence, bytes: self.bytes, at };
         let due = self.samples.back().is_none_or(|last| {
-            sample.bytes - last.bytes >= SAMPLE_BYTES || sample.at.since(last.at) >= SAMPLE_EVERY
+            sample.bytes.saturating_sub(last.bytes) >= SAMPLE_BYTES
+                || sample.at.since(last.at) >= SAMPLE_EVERY
         });
         if due {
             self.samples.push_back(sample);
@@ -319,8 +324,9 @@ impl Fold {
             return u64::MAX;
         }
         let oldest = now.before(bounds.age);
-        let is_beyond =
-            |sample: &Sample, bytes: u64| bytes - sample.bytes >= bounds.bytes || sample.at < oldest;
+        let is_beyond = |sample: &Sample, bytes: u64| {
+            bytes.saturating_sub(sample.bytes) >= bounds.bytes || sample.at < oldest
+        };
         while let [first, second, ..] = self.samples.make_contiguous()
             && is_beyond(second, self.bytes)
             && first.sequence < second.sequence
@@ -328,7 +334,7 @@ impl Fold {
             self.samples.pop_front();
         }
         match self.samples.front() {
-            Some(first) if is_beyond(first, self.bytes) => first.sequence + 1,
+            Some(first) if is_beyond(first, self.bytes) => first.sequence.saturating_add(1),
             Some(first) => first.sequence,
             None => u64::MAX,
         }
@@ -409,7 +415,7 @@ impl Fold {
             }
             Change::Evicted(number) => {
                 if lane.unbury(number) {
-                    lane.evicted += 1;
+                    lane.evicted = lane.evicted.saturating_add(1);
                 }
                 None
             }

@@ -32,6 +32,8 @@ mod core;
 mod dead;
 mod durability;
 mod fold;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gauges;
 mod history;
 pub mod import;

@@ -69,9 +69,9 @@ fn needed_from(core: &Core, snapshot: u64) -> u64 {
     let mut inner = core.lock();
     let kept = inner.fold.kept_from(core.config.limits.events, core.clock.now());
     let alive = inner.members.values().filter(|member| now < member.seen + LEASE);
-    let read = alive.map(|member| member.position + 1).min().unwrap_or(0);
+    let read = alive.map(|member| member.position.saturating_add(1)).min().unwrap_or(0);
     let owners = inner.partitions.iter().map(|part| part.epoch).min().unwrap_or(0);
-    [snapshot + 1, inner.fold.first_needed(), kept, read, owners].into_iter().min().unwrap_or(0)
+    [snapshot.saturating_add(1), inner.fold.first_needed(), kept, read, owners].into_iter().min().unwrap_or(0)
 }
 
 /// Writes events that wait and stand before a message once more.

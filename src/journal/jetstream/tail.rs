@@ -72,7 +72,7 @@ async fn follow(core: &Core, stream: &Stream<()>, until: u64) -> Result<(), asyn
     if position >= until {
         core.caught_up.store(true, Atomic::Release);
     }
-    let consumer = consumer(core, stream, position + 1).await?;
+    let consumer = consumer(core, stream, position.saturating_add(1)).await?;
     let mut messages =
         consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT).messages().await?;
     let mut place = 0;
@@ -88,7 +88,7 @@ async fn follow(core: &Core, stream: &Stream<()>, until: u64) -> Result<(), asyn
             return Err(Again::Gap.into());
         }
         let sequence = info.stream_sequence;
-        let expected = core.lock().position + 1;
+        let expected = core.lock().position.saturating_add(1);
         if sequence > expected && core.log.first().await.is_ok_and(|first| first > expected) {
             tracing::error!(
                 expected,

@@ -275,6 +275,10 @@ impl AppendIndex {
                 .collect::<Result<Vec<_>, _>>()?;
             events.push(Indexed { key, user, size, webhooks, before: None });
         }
+        // A place beyond would be another event's.
+        if usize::from(first) + events.len() > MOST_EVENTS {
+            return Err(Corrupt(KIND));
+        }
         let mut index = Self { accepted_at, back, events, first };
         if !reader.bytes.is_empty() {
             index.decode_before(&mut reader)?;
@@ -324,6 +328,9 @@ pub fn decode_numbers(text: &str) -> Result<Vec<Number>, Corrupt> {
     let mut numbers = Vec::new();
     while !reader.bytes.is_empty() {
         numbers.push(Number::from_u64(reader.u64()?));
+    }
+    if numbers.len() > MOST_EVENTS {
+        return Err(Corrupt(KIND));
     }
     Ok(numbers)
 }

@@ -17,6 +17,11 @@ fn count(bytes: &mut Vec<u8>, count: usize) {
     bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }
 
+/// Nothing of which there is one stands in a snapshot twice.
+fn once<T>(before: Option<T>) -> Result<(), Corrupt> {
+    before.map_or(Ok(()), |_| Err(Corrupt("snapshot")))
+}
+
 fn time(bytes: &mut Vec<u8>, time: Timestamp) {
     bytes.extend(time.as_millis().to_be_bytes());
 }
@@ -79,7 +84,8 @@ impl Fold {
                 let ids = (0..reader.u32()?).map(|_| reader.array().map(EventKey::from_bytes));
                 parts.push((until, ids.collect::<Result<Vec<_>, _>>()?));
             }
-            fold.spaces.insert(Arc::clone(&name), Space { seen: Seen::from_parts(parts), queued: 0 });
+            let space = Space { seen: Seen::from_parts(parts), queued: 0 };
+            once(fold.spaces.insert(Arc::clone(&name), space))?;
             names.push(name);
         }
         let mut left: HashMap<Number, u32> = HashMap::new();
@@ -90,20 +96,21 @@ impl Fold {
                 *left.entry(*number).or_default() += 1;
                 fold.deliveries += 1;
             }
-            fold.lanes.insert(webhook, lane);
+            once(fold.lanes.insert(webhook, lane))?;
         }
         for _ in 0..reader.u32()? {
             let (number, place) = (Number::from_u64(reader.u64()?), Number::from_u64(reader.u64()?));
             let (size, name) = (reader.u32()?, reader.u32()?);
             let namespace = names.get(name as usize).cloned().ok_or(Corrupt("snapshot"))?;
+            // One that nobody waits for would never end.
+            let Some(left) = left.get(&number).copied() else { continue };
             if let Some(space) = fold.spaces.get_mut(&namespace) {
                 space.queued += u64::from(size);
             }
             fold.live += u64::from(size);
-            let left = left.get(&number).copied().unwrap_or(0);
-            fold.events.insert(place, Held { number, left, size, namespace });
+            once(fold.events.insert(place, Held { number, left, size, namespace }))?;
             if place != number {
-                fold.carried.insert(number, place);
+                once(fold.carried.insert(number, place))?;
             }
         }
         let void = (0..reader.u32()?).map(|_| reader.u64().map(Number::from_u64));

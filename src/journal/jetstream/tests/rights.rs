@@ -119,7 +119,7 @@ async fn asked(both: [&JetStream; 2]) {
         }
     };
     let (asking, asked, webhook) = soon(spread).await;
-    let question = asking.ask(webhook, Bytes::from_static(b"well?"), Duration::from_secs(60));
+    let question = asking.ask(webhook, Bytes::from_static(b"well?"), Duration::from_mins(1));
     let answering = async { soon(asked.asked()).await.answer(Bytes::from_static(b"yes")) };
     let (answer, ()) = tokio::join!(soon(question), answering);
     assert_eq!(answer.as_deref(), Ok(&b"yes"[..]));
