@@ -94,9 +94,13 @@ impl World {
             Fault::KillTwoServers => {
                 let leader = self.servers.leader().await;
                 let two = [leader, (leader + 1) % SERVERS];
-                two.into_iter().for_each(|server| self.servers.kill(server));
+                for server in two {
+                    self.servers.kill(server);
+                }
                 wait(Duration::from_secs(15)).await;
-                two.into_iter().for_each(|server| self.servers.start_again(server));
+                for server in two {
+                    self.servers.start_again(server);
+                }
             }
             Fault::KillEverything => {
                 (0..SERVERS).for_each(|server| self.servers.kill(server));

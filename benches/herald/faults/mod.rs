@@ -85,7 +85,9 @@ pub async fn run(only: &[&str]) {
     let ledger = world.close().await;
     let reordered: usize = world.reordered().into_iter().sum();
     println!("\n{}", Row::HEAD);
-    rows.iter().for_each(|row| println!("{row}"));
+    for row in &rows {
+        println!("{row}");
+    }
     println!("\n{ledger}| out of their user's order | {reordered} |");
     controller.stop();
     let missing: usize = rows.iter().map(|row| row.missing).sum();

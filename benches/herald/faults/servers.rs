@@ -21,7 +21,7 @@ const STREAMS: [&str; 4] = ["HERALD_LOG", "HERALD_DEAD_LETTERS", "HERALD_ATTEMPT
 /// See the module.
 pub struct Servers {
     ground: Ground,
-    servers: Vec<Option<Child>>,
+    running: Vec<Option<Child>>,
     client: async_nats::Client,
 }
 
@@ -31,7 +31,7 @@ impl Servers {
         for server in 0..SERVERS {
             std::fs::write(config(ground, server), configuration(ground, server)).unwrap();
         }
-        let servers = (0..SERVERS).map(|server| Some(spawn(ground, server))).collect();
+        let running = (0..SERVERS).map(|server| Some(spawn(ground, server))).collect();
         let urls: Vec<String> = (0..SERVERS).map(|n| format!("nats://{}:4222", Ground::address(n))).collect();
         let client = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
@@ -39,7 +39,7 @@ impl Servers {
             .connect(urls)
             .await
             .unwrap();
-        let this = Self { ground: ground.clone(), servers, client };
+        let this = Self { ground: ground.clone(), running, client };
         for server in 0..SERVERS {
             this.is_healthy(server).await;
         }
@@ -48,7 +48,7 @@ impl Servers {
 
     /// Ends one by SIGKILL.
     pub fn kill(&mut self, server: usize) {
-        if let Some(mut child) = self.servers[server].take() {
+        if let Some(mut child) = self.running[server].take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -56,7 +56,7 @@ impl Servers {
 
     /// Ends one as its chart does: it sends its clients elsewhere, gives up what it leads, and ends.
     pub fn retire(&mut self, server: usize) {
-        let mut child = self.servers[server].take().unwrap();
+        let mut child = self.running[server].take().unwrap();
         let signal = Command::new("nats-server").args(["--signal", &format!("ldm={}", child.id())]).output();
         assert!(signal.unwrap().status.success());
         child.wait().unwrap();
@@ -64,8 +64,8 @@ impl Servers {
 
     /// Starts one that ended, on what it kept.
     pub fn start_again(&mut self, server: usize) {
-        assert!(self.servers[server].is_none());
-        self.servers[server] = Some(spawn(&self.ground, server));
+        assert!(self.running[server].is_none());
+        self.running[server] = Some(spawn(&self.ground, server));
     }
 
     /// Starts one anew if it no longer takes part, as its kubelet would; whether it was so.
@@ -119,7 +119,7 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for child in self.servers.iter_mut().flatten() {
+        for child in self.running.iter_mut().flatten() {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();

@@ -44,13 +44,13 @@ pub async fn scale(bench: &Bench, table: &mut Table) {
     for count in DISPATCHERS {
         let many = Many::start(bench, count, FEW).await;
         let rounds = many.rounds(bench).await;
-        many.row(table, &format!("NATS, {count} dispatchers, {FEW} webhooks, at full speed"), &rounds);
+        row(table, &format!("NATS, {count} dispatchers, {FEW} webhooks, at full speed"), &rounds);
         many.end().await;
     }
     for webhooks in WEBHOOKS.into_iter().filter(|&count| count <= settings::most_webhooks()) {
         let many = Many::start(bench, 2, webhooks).await;
         let rounds = many.rounds(bench).await;
-        many.row(table, &format!("NATS, 2 dispatchers, {webhooks} webhooks, at full speed"), &rounds);
+        row(table, &format!("NATS, 2 dispatchers, {webhooks} webhooks, at full speed"), &rounds);
         many.idle(table, webhooks).await;
         many.end().await;
     }
@@ -133,18 +133,6 @@ impl Many {
         }
     }
 
-    fn row(&self, table: &mut Table, what: &str, rounds: &[Round]) {
-        let of = |value: fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
-        let figure = format!(
-            "{:.0} deliveries/s, CPU each {:.0} us of the dispatchers, {:.0} us of the servers; NATS alone {:.0} publishes/s",
-            of(|round| round.rate),
-            of(|round| round.dispatchers),
-            of(|round| round.servers),
-            of(|round| round.alone),
-        );
-        table.row(what, figure, format!("{:.2}", of(|round| round.rate / round.alone)), "");
-    }
-
     /// What it costs while nothing comes.
     async fn idle(&self, table: &mut Table, webhooks: usize) {
         let (dispatchers, servers) = (self.cpu_of_dispatchers(), self.cpu_of_servers());
@@ -177,4 +165,16 @@ impl Many {
         }
         self.controller.stop();
     }
+}
+
+fn row(table: &mut Table, what: &str, rounds: &[Round]) {
+    let of = |value: fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
+    let figure = format!(
+        "{:.0} deliveries/s, CPU each {:.0} us of the dispatchers, {:.0} us of the servers; NATS alone {:.0} publishes/s",
+        of(|round| round.rate),
+        of(|round| round.dispatchers),
+        of(|round| round.servers),
+        of(|round| round.alone),
+    );
+    table.row(what, figure, format!("{:.2}", of(|round| round.rate / round.alone)), "");
 }

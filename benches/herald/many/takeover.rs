@@ -55,9 +55,9 @@ pub async fn takeover(bench: &Bench, table: &mut Table) {
         let begun = Instant::now();
         let gone = dispatchers.remove(0);
         if how == "killed" {
-            gone.kill()
+            gone.kill();
         } else {
-            gone.stop()
+            gone.stop();
         }
         tokio::time::sleep(LONG.saturating_sub(begun.elapsed())).await;
         for order in ORDERS {

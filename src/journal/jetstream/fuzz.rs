@@ -90,6 +90,7 @@ fn full() -> AppendIndex {
         user: 1,
         size: u32::MAX,
         webhooks: vec![crate::model::WebhookUid::from_bytes([9; 16])],
+        before: None,
     };
     AppendIndex { accepted_at: Timestamp::from_millis(u64::MAX), back: 0, events: vec![event], first: 0 }
 }

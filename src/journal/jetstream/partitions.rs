@@ -57,8 +57,13 @@ pub fn fence(headers: &mut HeaderMap, owner: String, epoch: u64) {
 pub async fn renew(core: Arc<Core>) {
     let mut every = tokio::time::interval(RENEW);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut renewed =
-        Renewed { at: Instant::now(), good_until: None, sequence: 0, position: 0, failed: false };
+    let mut renewed = Renewed {
+        elsewhere: Instant::now() + ELSEWHERE,
+        good_until: None,
+        sequence: 0,
+        position: 0,
+        failed: false,
+    };
     while core.shutdown.run_until_cancelled(every.tick()).await.is_some() {
         if !core.caught_up() {
             every.reset_after(LOOK);
@@ -86,17 +91,22 @@ pub async fn renew(core: Arc<Core>) {
                 if position < renewed.sequence && position == renewed.position {
                     core.behind.notify_one();
                 }
-                renewed =
-                    Renewed { at: sent, good_until: Some(sent + LEASE), sequence, position, failed: false };
+                renewed = Renewed {
+                    elsewhere: sent + ELSEWHERE,
+                    good_until: Some(sent + LEASE),
+                    sequence,
+                    position,
+                    failed: false,
+                };
             }
             Err(error) => {
                 if !std::mem::replace(&mut renewed.failed, true) {
                     tracing::warn!(%error, "the lease of this dispatcher was not renewed; it is tried again and again");
                 }
                 every.reset_after(LOOK);
-                if renewed.at.elapsed() > ELSEWHERE && core.client.connection_state() == State::Connected {
+                if renewed.elsewhere < Instant::now() && core.client.connection_state() == State::Connected {
                     // Sooner from now on: of three servers, one that is cut off is found again and again.
-                    renewed.at = Instant::now() - ELSEWHERE / 2;
+                    renewed.elsewhere = Instant::now() + ELSEWHERE / 2;
                     tracing::warn!(%error, "another server of NATS is connected to");
                     // It is only refused when the client has ended, and so has this.
                     drop(core.client.force_reconnect().await);
@@ -108,8 +118,8 @@ pub async fn renew(core: Arc<Core>) {
 
 /// What is known of the last renewal.
 struct Renewed {
-    /// When it was sent, or another server was connected to for want of one.
-    at: Instant,
+    /// After this another server is connected to, if there is none.
+    elsewhere: Instant,
     /// Until when it is good; `None` before the first, and once there is an answer again.
     good_until: Option<Instant>,
     /// Where it stands in the log.
