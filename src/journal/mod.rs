@@ -209,7 +209,8 @@ pub trait Lease: Send + Sync + 'static {
     /// What to deliver.
     fn delivery(&self) -> &Delivery;
 
-    /// Whether an attempt may begin: not once its lane may be another dispatcher's.
+    /// Whether an attempt may begin, which it then does: not once its lane may be another
+    /// dispatcher's, or is about to be.
     fn is_good(&self) -> bool {
         true
     }

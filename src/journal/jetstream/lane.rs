@@ -262,22 +262,28 @@ impl journal::Lease for JetStreamLease {
     }
 
     fn is_good(&self) -> bool {
+        let Place { webhook, generation, number, .. } = self.place;
         let mut inner = self.place.core().lock();
-        inner.may_act(partition(self.place.webhook), Instant::now())
-            && inner.claimed(self.place.webhook, self.place.generation).is_some()
+        let leaving = inner.partitions.get(partition(webhook)).is_none_or(|part| part.leaving);
+        !leaving
+            && inner.may_act(partition(webhook), Instant::now())
+            && inner.claimed(webhook, generation).is_some_and(|claim| claim.line.begin(number))
     }
 
     async fn lost(&self) {
-        let has_order = {
-            let mut inner = self.place.core().lock();
-            let claim = inner.claimed(self.place.webhook, self.place.generation);
-            claim.is_none_or(|claim| claim.line.has_order())
-        };
+        let Place { webhook, generation, .. } = self.place;
+        let core = self.place.core();
+        let has_order = core.lock().claimed(webhook, generation).is_none_or(|claim| claim.line.has_order());
         if !has_order {
             return std::future::pending().await;
         }
-        while self.is_good() {
-            let until = self.place.core().lock().lease_until;
+        loop {
+            let until = {
+                let mut inner = core.lock();
+                let held = inner.may_act(partition(webhook), Instant::now())
+                    && inner.claimed(webhook, generation).is_some();
+                inner.lease_until.filter(|_| held)
+            };
             let Some(until) = until else { return };
             tokio::time::sleep_until(until.into()).await;
         }

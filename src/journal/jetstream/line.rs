@@ -1,7 +1,7 @@
 //! What of a lane may be leased, and what not yet.
 //!
 //! ```text
-//!            ready ──take──> out (leased) ──settle──> out (settled) ──written──> gone, or due
+//!            ready ──take──> out (leased, begun) ──settle──> out (settled) ──written──> gone, or due
 //!              ^ ^                │                                               │
 //!              │ └──── release ───┘                                               │
 //!              └────────────────────────── when its time comes ───────────────────┘
@@ -18,8 +18,10 @@ use crate::model::{Ordering, Timestamp};
 /// How a delivery that was taken stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Out {
-    /// Somebody delivers it.
+    /// Somebody has it.
     Leased,
+    /// Somebody delivers it.
+    Begun,
     /// What came of it is on its way to the log.
     Settled,
 }
@@ -119,7 +121,16 @@ impl Line {
 
     /// Whether it is leased.
     pub fn is_leased(&self, number: Number) -> bool {
-        self.out.get(&number) == Some(&Out::Leased)
+        matches!(self.out.get(&number), Some(Out::Leased | Out::Begun))
+    }
+
+    /// An attempt begins; `false` if it is not leased any more.
+    pub fn begin(&mut self, number: Number) -> bool {
+        let leased = self.is_leased(number);
+        if leased {
+            self.out.insert(number, Out::Begun);
+        }
+        leased
     }
 
     /// It may not be leased any more: its end is on its way to the log.
@@ -133,9 +144,9 @@ impl Line {
         self.users.get(&user).and_then(BTreeSet::first).is_some_and(|first| *first < number)
     }
 
-    /// Whether anything is leased.
-    pub fn is_any_leased(&self) -> bool {
-        self.out.values().any(|out| *out == Out::Leased)
+    /// Whether an attempt of any runs.
+    pub fn is_any_begun(&self) -> bool {
+        self.out.values().any(|out| *out == Out::Begun)
     }
 
     /// A lease comes back without an outcome.
@@ -222,7 +233,9 @@ mod tests {
         assert_eq!(line.take(at(50)), Some(number(2)), "it is leased again, before later ones");
         assert_eq!((line.take(at(50)), line.take(at(50))), (Some(number(3)), None));
         line.settle(number(9), USER, false, at_once);
-        assert!(line.is_any_leased() && !line.is_leased(number(9)));
+        assert!(line.is_leased(number(1)) && !line.is_leased(number(9)) && !line.is_any_begun());
+        assert!(line.begin(number(1)) && line.is_leased(number(1)) && line.is_any_begun());
+        assert!(!line.begin(number(9)), "it is on its way to the log");
         line.retry(number(9), at(99));
         assert_eq!((line.take(at(98)), line.take(at(99))), (None, Some(number(9))));
     }

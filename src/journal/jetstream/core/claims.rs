@@ -86,9 +86,9 @@ impl Claims {
         self.by_webhook.values().for_each(|claim| claim.changed.notify_one());
     }
 
-    /// Whether anything is leased.
-    pub fn is_any_leased(&self) -> bool {
-        self.by_webhook.values().any(|claim| claim.line.is_any_leased())
+    /// Whether an attempt of any runs.
+    pub fn is_any_begun(&self) -> bool {
+        self.by_webhook.values().any(|claim| claim.line.is_any_begun())
     }
 
     /// Whether a delivery waits for an earlier one of its user.

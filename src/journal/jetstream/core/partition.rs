@@ -144,8 +144,9 @@ impl Partition {
         self.mine.filter(|_| self.term == term)
     }
 
-    /// Whether nothing of it is leased or on its way.
+    /// Whether no attempt of it runs and nothing is on its way. What is leased and not begun will not
+    /// be any more: a lane may hold it for long, such as until a probe of its endpoint.
     pub fn is_quiet(&self) -> bool {
-        self.outbox.is_empty() && self.writing.is_none() && !self.claims.is_any_leased()
+        self.outbox.is_empty() && self.writing.is_none() && !self.claims.is_any_begun()
     }
 }

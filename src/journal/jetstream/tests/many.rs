@@ -8,7 +8,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::nats::{Cluster, Server};
 use super::{Arrived, deliver, dispatcher, event, opened, soon, store, webhook};
 use crate::journal::jetstream::{Config, JetStream};
-use crate::journal::{Append, Appended, Inspect, Journal};
+use crate::journal::{Append, Appended, Inspect, Journal, Lane as _, Lease as _};
 use crate::model::{Ordering, WebhookUid};
 
 /// Dispatchers that deliver.
@@ -237,4 +237,36 @@ async fn heralds_with_prefixes_of_their_own_share_servers_and_nothing_else() {
         soon(runs).await;
         assert_eq!(soon(journal.depth(webhook)).await.expect("open").pending, pending);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_that_nobody_has_begun_hold_up_no_partition_that_goes_to_another() {
+    let server = Server::start();
+    let webhooks = webhooks(32);
+    let first = dispatcher(&server.url(), 1).await;
+    store(&first, 0..2, &webhooks).await;
+    let mut held = Vec::new();
+    for webhook in &webhooks {
+        let claimed = async {
+            loop {
+                match first.claim(*webhook, Ordering::None).await {
+                    Ok(lane) => return lane,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let mut lane = soon(claimed).await;
+        let leases = soon(lane.next(1)).await.expect("ours");
+        held.push((lane, leases));
+    }
+    // Each partition would take as long as an attempt may.
+    let second = dispatcher(&server.url(), 1).await;
+    let shared = async {
+        while webhooks.iter().filter(|webhook| second.runs(**webhook)).count() < 16 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(shared).await;
+    let good = held.iter().flat_map(|(_, leases)| leases).filter(|lease| lease.is_good()).count();
+    assert!(good <= 16, "{good} attempts could begin here of what is another's");
 }
