@@ -47,9 +47,10 @@ soak: ## 20 minutes of load with failing endpoints and restarts: nothing lost, n
 	MINUTES=$(or $(MINUTES),20) $(if $(SEED),SEED=$(SEED)) tools/control-plane run -- cargo bench --locked --bench herald -- soak
 
 faults: ## three dispatchers on three servers of NATS: crashes, cuts, bad disks, updates; needs root (ONLY=CutLeaderOff)
-	cargo bench --locked --bench herald --no-run
+	cargo bench --locked --profile dev --bench herald --no-run
 	tools/nats-tools run tools/control-plane build
-	tools/nats-tools run tools/fault-ground run tools/control-plane run -- cargo bench --locked --bench herald -- faults $(ONLY)
+	tools/nats-tools run tools/fault-ground run tools/control-plane run -- \
+		cargo bench --locked --profile dev --bench herald -- faults $(ONLY)
 
 bench-parts: ## measure the parts on their own
 	cargo bench --locked --bench journal --bench ingest --bench outbound

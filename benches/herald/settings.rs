@@ -31,7 +31,7 @@ pub fn soak() -> Duration {
 
 /// Events a second while there are faults.
 pub fn rate() -> f64 {
-    number("RATE", 200.0)
+    number("RATE", 60.0)
 }
 
 /// What the soak's choices come from.

@@ -19,6 +19,7 @@ use crate::support::{Behaviour, Cluster, DEADLINE, Endpoint, HeraldProcess, Prod
 fn import(directory: &Path, server: &Server) -> Command {
     let mut command = binary();
     command.args(["journal", "import", "--journal-nats", &server.url(), "--nats-replicas", "1"]);
+    command.args(["--nats-monitoring", &server.monitoring()]);
     command.arg("--journal-dir").arg(directory);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

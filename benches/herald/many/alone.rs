@@ -28,7 +28,7 @@ impl Alone {
             ..stream::Config::default()
         };
         // Servers that have just begun have no leader.
-        let limit = Instant::now() + Duration::from_mins(1);
+        let limit = Instant::now() + Duration::from_mins(2);
         while let Err(error) = context.get_or_create_stream(config.clone()).await {
             assert!(Instant::now() < limit, "{error}");
             tokio::time::sleep(Duration::from_millis(200)).await;
