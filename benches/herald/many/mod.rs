@@ -135,6 +135,8 @@ impl Many {
 
     /// What it costs while nothing comes.
     async fn idle(&self, table: &mut Table, webhooks: usize) {
+        // Connections close and the log is shortened after a load.
+        tokio::time::sleep(2 * IDLE).await;
         let (dispatchers, servers) = (self.cpu_of_dispatchers(), self.cpu_of_servers());
         tokio::time::sleep(IDLE).await;
         let share = |micros: f64| micros / IDLE.as_secs_f64() / 10_000.0;
