@@ -44,7 +44,7 @@ pub struct Export {
 pub struct Id {
     /// What a repeat has, too.
     pub key: EventKey,
-    /// [`record::short_hash`] of its namespace.
+    /// A hash of its namespace.
     pub namespace: u64,
 }
 

@@ -13,8 +13,13 @@
 //! on; another takes them over only when, by its own such clock, the lease has
 //! been silent for all of [`LEASE`]. So none has to trust the other's time.
 //!
-//! What cannot be recalled is an attempt that runs: lanes with per-user order
-//! wait for the longest there can be, others go on at once, which may repeat.
+//! Attempts that run when the lease ends are broken off in lanes with per-user
+//! order, and their successor waits a little longer; in others they run on while
+//! the successor begins, which may repeat.
+//!
+//! Whoever gets no answers may still be heard, and whoever hears nobody has
+//! cause to doubt itself first: renewals of a lease that has ended count for
+//! nothing, and nobody is taken for dead within a lease of one's own trouble.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
