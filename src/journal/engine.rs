@@ -47,12 +47,12 @@ pub enum Engine {
     JetStream(JetStream),
 }
 
-/// Calls the same method of whichever engine it is.
+/// Calls the same method of whichever engine it is, or of a lane or lease of it.
 macro_rules! either {
-    ($engine:expr, $it:ident => $call:expr) => {
-        match $engine {
-            Engine::Embedded($it) => $call,
-            Engine::JetStream($it) => $call,
+    ($self:expr, $it:ident => $call:expr) => {
+        match $self {
+            Self::Embedded($it) => $call,
+            Self::JetStream($it) => $call,
         }
     };
 }
@@ -211,17 +211,11 @@ impl Lane for EngineLane {
     }
 
     async fn state(&mut self) -> Result<Option<LaneState>, Lost> {
-        match self {
-            Self::Embedded(lane) => lane.state().await,
-            Self::JetStream(lane) => lane.state().await,
-        }
+        either!(self, lane => lane.state().await)
     }
 
     async fn compare_and_set(&mut self, expected: Option<&LaneState>, new: LaneState) -> Result<bool, Lost> {
-        match self {
-            Self::Embedded(lane) => lane.compare_and_set(expected, new).await,
-            Self::JetStream(lane) => lane.compare_and_set(expected, new).await,
-        }
+        either!(self, lane => lane.compare_and_set(expected, new).await)
     }
 }
 
@@ -235,30 +229,18 @@ pub enum EngineLease {
 
 impl Lease for EngineLease {
     fn delivery(&self) -> &Delivery {
-        match self {
-            Self::Embedded(lease) => lease.delivery(),
-            Self::JetStream(lease) => lease.delivery(),
-        }
+        either!(self, lease => lease.delivery())
     }
 
     fn is_good(&self) -> bool {
-        match self {
-            Self::Embedded(lease) => lease.is_good(),
-            Self::JetStream(lease) => lease.is_good(),
-        }
+        either!(self, lease => lease.is_good())
     }
 
     async fn lost(&self) {
-        match self {
-            Self::Embedded(lease) => lease.lost().await,
-            Self::JetStream(lease) => lease.lost().await,
-        }
+        either!(self, lease => lease.lost().await);
     }
 
     async fn settle(self, outcome: Outcome) -> Settled {
-        match self {
-            Self::Embedded(lease) => lease.settle(outcome).await,
-            Self::JetStream(lease) => lease.settle(outcome).await,
-        }
+        either!(self, lease => lease.settle(outcome).await)
     }
 }

@@ -83,7 +83,7 @@ pub async fn run(only: &[&str]) {
         rows.push(row);
     }
     let ledger = world.close().await;
-    let reordered: usize = world.reordered().into_iter().sum();
+    let reordered = world.reordered();
     println!("\n{}", Row::HEAD);
     for row in &rows {
         println!("{row}");
@@ -132,7 +132,9 @@ impl World {
         self.dispatchers.are_ready().await;
         let ports = self.dispatchers.ports();
         let (first, repeats) = (self.next, self.repeats());
-        self.silence("");
+        for (_, endpoint) in self.well() {
+            endpoint.take_silence();
+        }
         self.producer = Some(Producer::start(&self.bench, &self.run, &ports, first, settings::rate()));
         tokio::time::sleep(CALM).await;
         self.carry_out(fault).await;
@@ -189,14 +191,14 @@ impl World {
 
     /// The longest that one of those with such an order had nothing; the next one begins now.
     fn silence(&self, order: &str) -> Duration {
-        let of = self.well().filter(|(its, _)| order.is_empty() || *its == order);
+        let of = self.well().filter(|(its, _)| *its == order);
         of.map(|(_, endpoint)| endpoint.take_silence()).max().unwrap_or_default()
     }
 
-    /// For each webhook with an order.
-    fn reordered(&self) -> Vec<usize> {
+    /// What came out of its order, at all webhooks with one.
+    fn reordered(&self) -> usize {
         let ordered = self.well().filter(|(order, _)| *order == "PerUser");
-        ordered.map(|(_, endpoint)| out_of_order(&self.posts, &endpoint.order())).collect()
+        ordered.map(|(_, endpoint)| out_of_order(&self.posts, &endpoint.order())).sum()
     }
 
     /// All endpoints are well; what has come to them and what is a dead letter once nothing waits.

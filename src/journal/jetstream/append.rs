@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use super::core::{Core, WAITING_BYTES};
 use super::layout::lay_out;
 use super::publish::{Outgoing, PublishError, publish_all};
-use super::wire::{INDEX, Indexed, MOST_EVENTS, MOST_INDEX, encode_events};
+use super::wire::{AppendIndex, INDEX, Indexed, MOST_EVENTS, MOST_INDEX, encode_events};
 use crate::journal::record::{event_length, short_hash};
 use crate::journal::{Append, Appended, RefusedReason};
 use crate::model::{Event, EventKey, WebhookUid};
@@ -35,7 +35,7 @@ const SIDE_BY_SIDE: usize = 4;
 const BODY: usize = 256 << 10;
 
 /// Bytes of a message that are for its headers.
-pub const HEADERS: usize = 80 << 10;
+const HEADERS: usize = 80 << 10;
 
 /// A call that waits for its message.
 struct Call {
@@ -248,24 +248,13 @@ async fn store(core: &Core, group: Vec<Call>) {
     }
     core.metrics.batch.observe(u32::try_from(items.len()).map_or(f64::MAX, f64::from));
     let accepted_at = core.clock.now();
-    let most = core.client.max_payload().saturating_sub(HEADERS).max(HEADERS);
-    let plan = lay_out(items.iter().map(|item| &item.indexed), accepted_at, most);
+    let plan = lay_out(items.iter().map(|item| &item.indexed), accepted_at, most_body(core));
     let bodies: Vec<Arc<[Arc<Event>]>> =
         plan.iter().map(|(_, places)| items.get(places.clone()).unwrap_or_default()).map(events_of).collect();
-    let subject = core.names.append(&namespace);
     let messages = plan
         .iter()
         .zip(&bodies)
-        .map(|((index, _), events)| {
-            let mut headers = HeaderMap::new();
-            headers.insert(INDEX, index.encode());
-            let body = if events.is_empty() {
-                Bytes::new()
-            } else {
-                encode_events(events.iter().map(AsRef::as_ref), accepted_at)
-            };
-            Outgoing { subject: subject.clone(), headers, body }
-        })
+        .map(|((index, _), events)| message(core, &namespace, index, events))
         .collect();
     let sent = Instant::now();
     let stored = publish_all(&core.client, messages).await;
@@ -297,6 +286,23 @@ async fn store(core: &Core, group: Vec<Call>) {
         let _ = answer.send(stored.clone().map(|_| ()));
     }
     core.appended.notify_waiters();
+}
+
+/// The most bytes of events that the server takes in a message.
+pub fn most_body(core: &Core) -> usize {
+    core.client.max_payload().saturating_sub(HEADERS).max(HEADERS)
+}
+
+/// An append of these events; without any, it says only what its index does.
+pub fn message(core: &Core, namespace: &str, index: &AppendIndex, events: &[Arc<Event>]) -> Outgoing {
+    let mut headers = HeaderMap::new();
+    headers.insert(INDEX, index.encode());
+    let body = if events.is_empty() {
+        Bytes::new()
+    } else {
+        encode_events(events.iter().map(AsRef::as_ref), index.accepted_at)
+    };
+    Outgoing { subject: core.names.append(namespace), headers, body }
 }
 
 fn events_of(items: &[Item]) -> Arc<[Arc<Event>]> {

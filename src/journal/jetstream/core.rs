@@ -121,6 +121,13 @@ pub struct Member {
     pub position: u64,
 }
 
+impl Member {
+    /// Whether it was heard within a lease.
+    pub fn is_heard(&self, now: Instant) -> bool {
+        now < self.seen + LEASE
+    }
+}
+
 impl Core {
     /// Of a log that was not read yet.
     pub fn new(
@@ -186,7 +193,7 @@ impl Core {
 
     /// The same, and something was stored of late.
     pub fn is_open(&self) -> bool {
-        self.is_connected() && self.lock().lease_until.is_some_and(|until| Instant::now() < until)
+        self.is_connected() && self.lock().lease_is_good(Instant::now())
     }
 
     /// Waits until it is so.
@@ -323,10 +330,14 @@ impl Inner {
         }
     }
 
+    /// Whether this dispatcher may act for what it owns.
+    pub fn lease_is_good(&self, now: Instant) -> bool {
+        self.lease_until.is_some_and(|until| now < until)
+    }
+
     /// Whether this dispatcher may act for a partition now.
     pub fn may_act(&self, index: usize, now: Instant) -> bool {
-        self.lease_until.is_some_and(|until| now < until)
-            && self.partitions.get(index).is_some_and(|part| part.mine.is_some())
+        self.lease_is_good(now) && self.partitions.get(index).is_some_and(|part| part.mine.is_some())
     }
 
     /// Whether a dispatcher is alive, as far as this one has heard: while it was in trouble itself, it
@@ -370,7 +381,7 @@ impl Inner {
 
     /// The lease of this dispatcher is good until then; whether that failed before.
     pub fn renewed(&mut self, until: Instant, failed: bool) {
-        let was_good = self.lease_until.is_some_and(|until| Instant::now() < until);
+        let was_good = self.lease_is_good(Instant::now());
         self.lease_until = Some(until);
         if failed || self.well_since.is_none() {
             self.well_since = Some(Instant::now());

@@ -21,8 +21,8 @@ fn look(core: &Core, began: Instant, now: Instant) {
     let metrics = &core.metrics.nats;
     metrics.open.set(core.is_open().into());
     let inner = core.lock();
-    let acts = inner.lease_until.is_some_and(|until| now < until);
-    let hears = |id: &str| inner.members.get(id).is_some_and(|member| now < member.seen + LEASE);
+    let acts = inner.lease_is_good(now);
+    let hears = |id: &str| inner.members.get(id).is_some_and(|member| member.is_heard(now));
     let is_alive = |id: &str| if id == core.me { acts } else { hears(id) };
     let has_owner = |owner: Option<&str>| owner.is_some_and(is_alive);
     let without_owner = inner.partitions.iter().filter(|part| !has_owner(part.owner.as_deref())).count();

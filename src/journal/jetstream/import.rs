@@ -14,18 +14,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::append::HEADERS;
+use super::append::{message, most_body};
 use super::core::Core;
 use super::layout::lay_out;
-use super::publish::{Outgoing, PublishError, publish_all};
+use super::publish::{PublishError, publish_all};
 use super::streams::{Found, OpenError};
-use super::wire::{Before, INDEX, Indexed, Standing, encode_events};
+use super::wire::{Before, Indexed, Standing};
 use super::{Config, connect, dead, tail};
 use crate::journal::DeadLetter;
 use crate::journal::import::{Left, Moved};
@@ -167,17 +165,11 @@ impl Import {
             return Ok(());
         }
         let now = self.core.clock.now();
-        let most = self.core.client.max_payload().saturating_sub(HEADERS).max(HEADERS);
-        let messages: Vec<_> = lay_out(indexed, now, most)
+        let plan = lay_out(indexed, now, most_body(&self.core));
+        let messages: Vec<_> = plan
             .into_iter()
             .map(|(index, places)| {
-                let mut headers = HeaderMap::new();
-                headers.insert(INDEX, index.encode());
-                let body = match bodies.get(places).unwrap_or_default() {
-                    [] => Bytes::new(),
-                    events => encode_events(events.iter().map(AsRef::as_ref), now),
-                };
-                Outgoing { subject: self.core.names.append(namespace), headers, body }
+                message(&self.core, namespace, &index, bodies.get(places).unwrap_or_default())
             })
             .collect();
         // Of what is written twice, the second counts for nobody.

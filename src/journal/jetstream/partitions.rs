@@ -154,7 +154,7 @@ pub async fn run(core: Arc<Core>) {
         let now = Instant::now();
         let moves = {
             let inner = core.lock();
-            if inner.lease_until.is_none_or(|until| until <= now) {
+            if !inner.lease_is_good(now) {
                 continue;
             }
             let is_alive = |id: &str| id == core.me || inner.is_alive(id, now);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 
-use super::core::{Core, LEASE};
+use super::core::Core;
 use super::publish::{Outgoing, PublishError, publish};
 use super::snapshot;
 use super::wire::{INDEX, Number, encode_events, encode_numbers};
@@ -68,7 +68,7 @@ fn needed_from(core: &Core, snapshot: u64) -> u64 {
     let now = Instant::now();
     let mut inner = core.lock();
     let kept = inner.fold.kept_from(core.config.limits.events, core.clock.now());
-    let alive = inner.members.values().filter(|member| now < member.seen + LEASE);
+    let alive = inner.members.values().filter(|member| member.is_heard(now));
     let read = alive.map(|member| member.position.saturating_add(1)).min().unwrap_or(0);
     let owners = inner.partitions.iter().map(|part| part.epoch).min().unwrap_or(0);
     [snapshot.saturating_add(1), inner.fold.first_needed(), kept, read, owners].into_iter().min().unwrap_or(0)

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Config, JetStream};
+use super::{Config, JetStream, JetStreamLane};
 use crate::journal::{Append, Appended, Delivery, Journal, Lane, Lease, Outcome};
 use crate::model::{Clock, Event, EventType, Ordering, Timestamp, WebhookUid};
 
@@ -37,6 +37,19 @@ pub(in crate::journal) async fn opened(config: Config) -> JetStream {
 
 pub(in crate::journal) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.expect("in time")
+}
+
+/// A lane, once it may be claimed.
+async fn claimed(journal: &JetStream, webhook: WebhookUid, ordering: Ordering) -> JetStreamLane {
+    let lane = async {
+        loop {
+            if let Ok(lane) = journal.claim(webhook, ordering).await {
+                return lane;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(lane).await
 }
 
 pub(in crate::journal) fn webhook(number: usize) -> WebhookUid {

@@ -3,9 +3,9 @@
 use futures::FutureExt as _;
 
 use super::nats::Server;
-use super::{dispatcher, soon, store, webhook};
+use super::{claimed, dispatcher, soon, store, webhook};
 use crate::journal::jetstream::names::partition;
-use crate::journal::{Journal, Lane, Lease, Outcome, Settled};
+use crate::journal::{Lane, Lease, Outcome, Settled};
 use crate::model::Ordering;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,8 +27,8 @@ async fn with_nats_away_nothing_begins_once_outcomes_wait_and_what_has_an_order_
     let journal = dispatcher(&server.url(), 1).await;
     let (ordered, other) = (webhook(1), webhook(2));
     store(&journal, 0..40, &[ordered, other]).await;
-    let mut lane = soon(claim(&journal, ordered, Ordering::PerUser)).await;
-    let mut second = soon(claim(&journal, other, Ordering::None)).await;
+    let mut lane = claimed(&journal, ordered, Ordering::PerUser).await;
+    let mut second = claimed(&journal, other, Ordering::None).await;
     let mut leases = soon(lane.next(2)).await.expect("ours");
     let others = soon(second.next(1)).await.expect("ours");
     server.kill();
@@ -52,14 +52,5 @@ async fn with_nats_away_nothing_begins_once_outcomes_wait_and_what_has_an_order_
     server.restart();
     for lane in [&mut lane, &mut second] {
         assert!(!soon(lane.next(1)).await.expect("nobody else took it").is_empty());
-    }
-}
-
-async fn claim<J: Journal>(journal: &J, webhook: crate::model::WebhookUid, ordering: Ordering) -> J::Lane {
-    loop {
-        if let Ok(lane) = journal.claim(webhook, ordering).await {
-            return lane;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

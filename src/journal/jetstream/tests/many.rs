@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::nats::{Cluster, Server};
-use super::{Arrived, deliver, dispatcher, event, opened, soon, store, webhook};
+use super::{Arrived, claimed, deliver, dispatcher, event, opened, soon, store, webhook};
 use crate::journal::jetstream::{Config, JetStream};
 use crate::journal::{Append, Appended, Inspect, Journal, Lane as _, Lease as _};
 use crate::model::{Ordering, WebhookUid};
@@ -247,15 +247,7 @@ async fn leases_that_nobody_has_begun_hold_up_no_partition_that_goes_to_another(
     store(&first, 0..2, &webhooks).await;
     let mut held = Vec::new();
     for webhook in &webhooks {
-        let claimed = async {
-            loop {
-                match first.claim(*webhook, Ordering::None).await {
-                    Ok(lane) => return lane,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
-            }
-        };
-        let mut lane = soon(claimed).await;
+        let mut lane = claimed(&first, *webhook, Ordering::None).await;
         let leases = soon(lane.next(1)).await.expect("ours");
         held.push((lane, leases));
     }
