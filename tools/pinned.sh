@@ -9,6 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/herald-tools
 
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 
+# Neither a workspace nor flags of the user's change what is built.
 pinned_go() { (cd "$module" && CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly GOTOOLCHAIN=auto go "$@"); }
 
 digest() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-12; }
